@@ -1,6 +1,7 @@
 //! `hospes train`: trains the model of a recipe, checks it on this machine's backends, and leaves it with its report.
 
 mod agreement;
+mod proof;
 mod trainer;
 
 use std::collections::BTreeMap;
@@ -93,6 +94,7 @@ impl Train {
         if self.lock {
             return self.write_digests(context.screen);
         }
+        let started = context.clock.now();
         let plan = self.plan(context.screen)?;
         let program = Program::of(&plan.recipe, &plan.beside, &plan.job, self.unconfined)?;
         let patterns = patterns(&plan.recipe)?;
@@ -111,24 +113,35 @@ impl Train {
             .map_err(|error| Failure::file("read", &plan.job.model(), &error))?;
         let config = self.settings.clone().read()?;
         let agreement = agreement::check(&config, &model, &plan, make_runtime, context.screen)?;
+        let Plan { recipe, recipe_digest, beside, out, data, job } = plan;
         let report = Report {
             version: REPORT_VERSION,
-            recipe_sha256: plan.recipe_digest,
+            recipe_sha256: recipe_digest,
             trainer: program.name,
             model: Made { sha256: Digest::of(&model), bytes: model.len() as u64 },
             metrics: finished.events.last(),
             gate,
             agreement,
-            cost: Cost::of(&finished, plan.job.threads),
+            cost: Cost::of(&finished, job.threads),
             confined: program.is_confined,
-            recipe: plan.recipe,
-            data: plan.data,
+            recipe,
+            data,
         };
-        let json = serde_json::to_vec_pretty(&report)?;
-        write(&plan.out.join("report.json"), &json)?;
-        // Last: where there is a model, all that belongs to it is there too.
-        write(&plan.out.join("model.onnx"), &model)?;
-        Ok(answer(&report, &plan.out))
+        write(&out.join("report.json"), &serde_json::to_vec_pretty(&report)?)?;
+        // After all that belongs to it, but for the proof, which is about it.
+        write(&out.join("model.onnx"), &model)?;
+        let made = proof::Made {
+            recipe: &report.recipe,
+            data: &report.data,
+            file: &self.recipe,
+            beside: &beside,
+            job: &job,
+            out: &out,
+            confined: report.confined,
+            started,
+        };
+        let signer = proof::write(context, &made)?;
+        Ok(answer(&report, &out, signer.as_deref()))
     }
 
     fn plan(&self, screen: Screen) -> Result<Plan, Failure> {
@@ -265,7 +278,7 @@ impl Told {
     }
 }
 
-fn answer(report: &Report, out: &Path) -> Answer {
+fn answer(report: &Report, out: &Path, signer: Option<&str>) -> Answer {
     let mut plain = format!("wrote {}\n", out.join("model.onnx").display());
     let mut line = |name: &str, text: String| plain += &format!("  {name:<9}  {text}\n");
     line("model", format!("{} bytes, {}", report.model.bytes, report.model.sha256));
@@ -306,7 +319,11 @@ fn answer(report: &Report, out: &Path) -> Answer {
             if report.confined { ", confined" } else { ", not confined" }
         ),
     );
-    let json = json!({ "out": out.display().to_string(), "report": report });
+    line("proof", match signer {
+        Some(signer) => format!("{}, signed by {signer}", proof::PROVENANCE),
+        None => "none: there is no key to sign with; make one with `hospes keys new NAME`".into(),
+    });
+    let json = json!({ "signer": signer, "out": out.display().to_string(), "report": report });
     Answer::new(printable(plain.trim_end()), json)
 }
 

@@ -208,7 +208,7 @@ impl Context {
 }
 
 /// The commands that only `hospes` has.
-const OF_HOSTS: [&str; 6] = ["dev", "serve", "doctor", "backup", "restore", "runtime"];
+const OF_HOSTS: [&str; 7] = ["dev", "train", "serve", "doctor", "backup", "restore", "runtime"];
 
 /// Runs this process's command line, for commands that do not run a host.
 pub fn main() -> ExitCode {
