@@ -319,10 +319,15 @@ fn answer(report: &Report, out: &Path, signer: Option<&str>) -> Answer {
             if report.confined { ", confined" } else { ", not confined" }
         ),
     );
-    line("proof", match signer {
-        Some(signer) => format!("{}, signed by {signer}", proof::PROVENANCE),
-        None => "none: there is no key to sign with; make one with `hospes keys new NAME`".into(),
-    });
+    line(
+        "proof",
+        match signer {
+            Some(signer) => format!("{}, signed by {signer}", proof::PROVENANCE),
+            None => {
+                "none: there is no key to sign with; make one with `hospes keys new NAME`".into()
+            }
+        },
+    );
     let json = json!({ "signer": signer, "out": out.display().to_string(), "report": report });
     Answer::new(printable(plain.trim_end()), json)
 }

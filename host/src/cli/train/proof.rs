@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use crate::bundle::provenance::{Artifact, Code, Content, DataSet, ProvenanceError, Trainer as Ran, Training};
+use crate::bundle::provenance::{
+    Artifact, Code, Content, DataSet, ProvenanceError, Trainer as Ran, Training,
+};
 use crate::training::report::Read;
 use crate::training::{Job, Recipe, Trainer};
 use hospes_cli::Context;
@@ -33,7 +35,11 @@ pub(super) struct Made<'m> {
 pub(super) fn write(context: &Context, made: &Made<'_>) -> Result<Option<String>, Failure> {
     let named = context.identity.is_some();
     // Training needs no key: only where there is one, or one was asked for, the result is signed.
-    let key = match context.home.identity(context.identity.as_ref()).and_then(|identity| identity.key()) {
+    let key = match context
+        .home
+        .identity(context.identity.as_ref())
+        .and_then(|identity| identity.key())
+    {
         Ok(key) => key,
         Err(error) if named => return Err(error),
         Err(_) => return Ok(None),
@@ -42,7 +48,10 @@ pub(super) fn write(context: &Context, made: &Made<'_>) -> Result<Option<String>
     for set in &training.data {
         let (before, now) = (made.data[&set.name].sha256, set.content.digest());
         if before != now {
-            let message = format!("data set `{}` was changed while it was trained on: it was {before}, it is {now}", set.name);
+            let message = format!(
+                "data set `{}` was changed while it was trained on: it was {before}, it is {now}",
+                set.name
+            );
             return Err(Failure::new(message).fix("train again with `--force`"));
         }
     }
@@ -72,7 +81,11 @@ fn training(made: &Made<'_>, finished: Timestamp) -> Result<Training, Provenance
             (command.argv.join(" "), seed.and_then(|seed| u64::try_from(seed).ok()))
         }
     };
-    let environment = [("threads", job.threads.into()), ("gpus", job.gpus.into()), ("confined", (*confined).into())];
+    let environment = [
+        ("threads", job.threads.into()),
+        ("gpus", job.gpus.into()),
+        ("confined", (*confined).into()),
+    ];
     Ok(Training {
         model: here("model.onnx")?,
         report: Some(here("report.json")?),
