@@ -30,6 +30,7 @@ const HOMES: [(&str, &[&str]); 17] = [
     (
         "unsafe {",
         &[
+            "confine/kernel.rs",
             "inference/backend/onnxruntime/strings.rs",
             "sandbox/cache.rs",
             "sandbox/canonical",

@@ -6,11 +6,11 @@ use std::collections::BTreeMap;
 use std::os::fd::{AsRawFd as _, BorrowedFd, RawFd};
 use std::time::Duration;
 
+use hospes_confine::set_limit;
 use landlock::{
-    ABI, Access as _, AccessFs, AccessNet, CompatLevel, Compatible as _, LandlockStatus, Ruleset,
-    RulesetAttr as _, RulesetCreatedAttr as _, RulesetStatus, Scope, path_beneath_rules,
+    AccessFs, LandlockStatus, RulesetCreatedAttr as _, RulesetStatus, path_beneath_rules,
 };
-use rustix::process::{Resource, Rlimit};
+use rustix::process::Resource;
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
     SeccompRule,
@@ -22,9 +22,6 @@ const NOBODY: u32 = 65534;
 
 /// Maximum open files of a worker.
 const FILES_MAX: u64 = 32;
-
-/// The newest Landlock version requested; an older kernel enforces what it knows.
-const LANDLOCK: ABI = ABI::V6;
 
 /// A worker's limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -114,8 +111,7 @@ fn text(error: impl std::fmt::Display) -> String {
 }
 
 fn limit(resource: Resource, most: u64) -> Result<(), String> {
-    let wanted = Rlimit { current: Some(most), maximum: Some(most) };
-    rustix::process::setrlimit(resource, wanted).map_err(text)
+    set_limit(resource, most).map_err(text)
 }
 
 fn rlimits(limits: Limits) -> Result<(), String> {
@@ -169,14 +165,12 @@ fn mapped_bytes() -> Result<u64, String> {
 
 /// No file by path except these for reading, no TCP, no signals to others. Open files stay open.
 fn landlock(readable: &[&str]) -> Result<(), String> {
-    let status = Ruleset::default()
-        .set_compatibility(CompatLevel::BestEffort)
-        .handle_access(AccessFs::from_all(LANDLOCK))
-        .and_then(|rules| rules.handle_access(AccessNet::from_all(LANDLOCK)))
-        .and_then(|rules| rules.scope(Scope::from_all(LANDLOCK)))
-        .and_then(Ruleset::create)
+    let status = hospes_confine::landlock::nothing()
         .and_then(|rules| {
-            rules.add_rules(path_beneath_rules(readable, AccessFs::from_read(LANDLOCK)))
+            rules.add_rules(path_beneath_rules(
+                readable,
+                AccessFs::from_read(hospes_confine::landlock::VERSION),
+            ))
         })
         .and_then(landlock::RulesetCreated::restrict_self)
         .map_err(text)?;
@@ -185,39 +179,14 @@ fn landlock(readable: &[&str]) -> Result<(), String> {
     }
     match (status.ruleset, status.landlock) {
         (RulesetStatus::NotEnforced, _) => Err("the kernel does not have it enabled".into()),
-        (_, LandlockStatus::Available { effective_abi, .. }) => complete(effective_abi),
+        (_, LandlockStatus::Available { effective_abi, .. }) => {
+            hospes_confine::landlock::complete(effective_abi)
+        }
         (RulesetStatus::FullyEnforced, _) => Ok(()),
         (RulesetStatus::PartiallyEnforced, _) => {
             Err("the kernel supports only a part of it".into())
         }
     }
-}
-
-/// What each version of Landlock added. See landlock(7).
-const LANDLOCK_BROUGHT: [(ABI, &str); 6] = [
-    (ABI::V1, "opening files"),
-    (ABI::V2, "moving files to other folders"),
-    (ABI::V3, "cutting files"),
-    (ABI::V4, "TCP"),
-    (ABI::V5, "device control"),
-    (ABI::V6, "signals and abstract sockets"),
-];
-
-/// Reports what this version of Landlock cannot restrict.
-fn complete(known: ABI) -> Result<(), String> {
-    let brought = LANDLOCK_BROUGHT.iter().position(|(abi, _)| *abi == known);
-    let lacking: Vec<&str> = match brought {
-        Some(last) => LANDLOCK_BROUGHT.iter().skip(last + 1).map(|(_, what)| *what).collect(),
-        // Newer than anything requested.
-        None => Vec::new(),
-    };
-    if lacking.is_empty() {
-        return Ok(());
-    }
-    Err(format!(
-        "the kernel has {known:?} of {LANDLOCK:?}, which does not block {}",
-        lacking.join(", ")
-    ))
 }
 
 /// A root host's worker becomes nobody: it cannot signal, trace or read the host.
@@ -347,16 +316,6 @@ const ALLOWED: &[i64] = &[
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_kernel_that_knows_a_part_of_landlock_is_not_called_complete() {
-        assert_eq!(complete(LANDLOCK), Ok(()));
-        let lacking = complete(ABI::V3).expect_err("not complete");
-        for what in ["V3 of V6", "TCP", "device control", "signals and abstract sockets"] {
-            assert!(lacking.contains(what), "{what}: {lacking}");
-        }
-        assert!(!lacking.contains("cutting files"), "{lacking}");
-    }
 
     #[test]
     fn the_filter_of_system_calls_compiles_and_has_as_many_as_the_documents_say() {

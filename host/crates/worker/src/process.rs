@@ -14,6 +14,7 @@ use tokio::net::unix::pipe;
 use super::cgroup::{Group, Share};
 use super::channel::{ChannelError, End};
 use super::{Program, Role};
+use hospes_confine::ending;
 use hospes_telemetry::{FOREIGN_LINE_BYTES_MAX, Source};
 
 /// Maximum bytes of output taken as one line.
@@ -216,23 +217,6 @@ fn watch(child: &Child) -> Result<AsyncFd<OwnedFd>, SpawnError> {
 fn with(group: Option<Group>, process: u32) -> Result<Option<Group>, String> {
     group.as_ref().map_or(Ok(()), |group| group.add(process))?;
     Ok(group)
-}
-
-/// How a process ended, as text.
-fn ending(status: &ExitStatus) -> String {
-    use std::os::unix::process::ExitStatusExt as _;
-    match (status.signal(), status.code()) {
-        (Some(libc::SIGFPE), _) => "invalid arithmetic (SIGFPE)".into(),
-        (Some(libc::SIGSEGV), _) => "an invalid memory access (SIGSEGV)".into(),
-        (Some(libc::SIGBUS), _) => "an invalid memory access (SIGBUS)".into(),
-        (Some(libc::SIGILL), _) => "an unknown instruction (SIGILL)".into(),
-        (Some(libc::SIGABRT), _) => "its own abort, as when memory runs out (SIGABRT)".into(),
-        (Some(libc::SIGXFSZ), _) => "a file beyond its size limit (SIGXFSZ)".into(),
-        (Some(libc::SIGKILL), _) => "being killed (SIGKILL)".into(),
-        (Some(signal), _) => format!("signal {signal}"),
-        (None, Some(code)) => format!("exit code {code}"),
-        (None, None) => "an unknown cause".into(),
-    }
 }
 
 /// OOM kills since boot (`oom_kill` in `/proc/vmstat`); `None` if unknown.
