@@ -1,0 +1,326 @@
+//! Figures of answers, each with its interval. Without labels nothing is called accuracy.
+
+use hospes_data::Labels;
+use hospes_evidence::{
+    Agreement, Class, Confusion, ConfusionError, Interval, clopper_pearson, cosine,
+    mean_absolute_error, quantile, r2, r2_interval, root_mean_square_error,
+};
+use serde::Serialize;
+
+use crate::answers::{AnswerError, Answers};
+
+/// The confidence of every interval.
+pub const CONFIDENCE: f64 = 0.95;
+
+/// The seed of the bootstrap, so that a report is the same when it is made again.
+const SEED: u64 = 7;
+
+/// What is measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Metric {
+    /// The share of rows whose class is the label.
+    Accuracy,
+    /// The share of rows whose class is that of another model.
+    Agreement,
+    /// The share of the labels' variance that the numbers explain.
+    R2,
+    /// The cosine between the vectors of two models.
+    Cosine,
+}
+
+impl Metric {
+    /// Its name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Accuracy => "accuracy",
+            Self::Agreement => "agreement",
+            Self::R2 => "r2",
+            Self::Cosine => "cosine",
+        }
+    }
+}
+
+/// Why figures cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum JudgeError {
+    #[error("`{}` needs labels, and the data has none: name their column with `--label`, or measure agreement with `--reference MODEL`", metric.name())]
+    NoLabels { metric: Metric },
+    #[error(
+        "`accuracy` needs classes, and the labels are numbers: measure `r2`, or say that they are classes"
+    )]
+    NotClasses,
+    #[error("`r2` needs numbers, and the labels are named classes: measure `accuracy`")]
+    NotNumbers,
+    #[error("`{}` compares with another model: name it with `--reference MODEL`", metric.name())]
+    NoReference { metric: Metric },
+    #[error("all labels are the same number, so there is no variance to explain: give more rows")]
+    NoVariance,
+    #[error("row {row}: the two vectors have {first} and {second} elements, or have no direction")]
+    NoCosine { row: usize, first: usize, second: usize },
+    #[error("the reference answered {reference} rows, not {rows}")]
+    Rows { reference: usize, rows: usize },
+    #[error(transparent)]
+    Answer(#[from] AnswerError),
+    #[error(transparent)]
+    Confusion(#[from] ConfusionError),
+}
+
+/// Figures of one model.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(tag = "metric", rename_all = "lowercase")]
+pub enum Figures {
+    Accuracy(Accuracy),
+    Agreement(Agreement),
+    R2(R2),
+    Cosine(Cosine),
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Accuracy {
+    pub value: f64,
+    /// Clopper and Pearson's: it holds the true share at least as often as it says.
+    pub interval: Interval,
+    pub hits: u64,
+    pub rows: u64,
+    /// The mean of the classes' recalls: classes with few rows count as much as others.
+    pub balanced: f64,
+    pub classes: Vec<Class>,
+    pub confusion: Confusion,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct R2 {
+    pub value: f64,
+    /// By the bootstrap with a fixed seed.
+    pub interval: Interval,
+    pub rows: u64,
+    pub mean_absolute_error: f64,
+    pub root_mean_square_error: f64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Cosine {
+    pub mean: f64,
+    /// The lowest of all rows, and the value below which one row of a hundred is.
+    pub lowest: f64,
+    pub p01: f64,
+    pub rows: u64,
+}
+
+impl Figures {
+    /// The value that stands for all.
+    pub fn value(&self) -> f64 {
+        match self {
+            Self::Accuracy(accuracy) => accuracy.value,
+            Self::Agreement(agreement) => agreement.share,
+            Self::R2(r2) => r2.value,
+            Self::Cosine(cosine) => cosine.mean,
+        }
+    }
+
+    /// Its interval; cosines have none.
+    pub fn interval(&self) -> Option<Interval> {
+        match self {
+            Self::Accuracy(accuracy) => Some(accuracy.interval),
+            Self::Agreement(agreement) => Some(agreement.interval),
+            Self::R2(r2) => Some(r2.interval),
+            Self::Cosine(_) => None,
+        }
+    }
+
+    /// What was measured.
+    pub fn metric(&self) -> Metric {
+        match self {
+            Self::Accuracy(_) => Metric::Accuracy,
+            Self::Agreement(_) => Metric::Agreement,
+            Self::R2(_) => Metric::R2,
+            Self::Cosine(_) => Metric::Cosine,
+        }
+    }
+}
+
+/// Makes the figures of answers: against labels, or against the answers of another model to the same rows. `output` names the output that
+/// is meant.
+///
+/// # Errors
+/// [`JudgeError`].
+pub fn judge(
+    metric: Metric,
+    answers: &Answers,
+    output: Option<&str>,
+    labels: Option<&Labels>,
+    reference: Option<&Answers>,
+) -> Result<Figures, JudgeError> {
+    let labels = labels.ok_or(JudgeError::NoLabels { metric });
+    let reference = reference.ok_or(JudgeError::NoReference { metric });
+    match metric {
+        Metric::Accuracy => accuracy(answers, output, labels?).map(Figures::Accuracy),
+        Metric::R2 => explained(answers, output, labels?).map(Figures::R2),
+        Metric::Agreement => {
+            let names = labels.ok().and_then(Labels::classes).map(|classes| classes.names());
+            let reference = same_rows(reference?, answers)?;
+            // Both must number texts alike.
+            let (first, second) = match names {
+                Some(names) => {
+                    (reference.classes(output, Some(names))?, answers.classes(output, Some(names))?)
+                }
+                None => together(reference, answers, output)?,
+            };
+            let agreement = Agreement::of(&first, &second, CONFIDENCE);
+            let rows = answers.rows();
+            agreement
+                .map(Figures::Agreement)
+                .ok_or(JudgeError::Rows { reference: first.len(), rows })
+        }
+        Metric::Cosine => {
+            cosines(same_rows(reference?, answers)?, answers, output).map(Figures::Cosine)
+        }
+    }
+}
+
+fn same_rows<'a>(reference: &'a Answers, answers: &Answers) -> Result<&'a Answers, JudgeError> {
+    let (seen, rows) = (reference.rows(), answers.rows());
+    if seen == rows { Ok(reference) } else { Err(JudgeError::Rows { reference: seen, rows }) }
+}
+
+/// The classes of two models without labels. Texts of both are numbered together.
+fn together(
+    reference: &Answers,
+    answers: &Answers,
+    output: Option<&str>,
+) -> Result<(Vec<u32>, Vec<u32>), JudgeError> {
+    let texts = |answers: &Answers| -> Vec<String> {
+        let names = answers.names();
+        let chosen = output
+            .or_else(|| names.iter().copied().find(|name| answers.output_texts(name).is_some()));
+        chosen.and_then(|name| answers.output_texts(name)).unwrap_or_default().to_vec()
+    };
+    let mut names = texts(reference);
+    names.extend(texts(answers));
+    names.sort_unstable();
+    names.dedup();
+    let names = if names.is_empty() { None } else { Some(names.as_slice()) };
+    Ok((reference.classes(output, names)?, answers.classes(output, names)?))
+}
+
+fn accuracy(
+    answers: &Answers,
+    output: Option<&str>,
+    labels: &Labels,
+) -> Result<Accuracy, JudgeError> {
+    let classes = labels.classes().ok_or(JudgeError::NotClasses)?;
+    let predicted = answers.classes(output, Some(classes.names()))?;
+    // A model may know classes of which the held-out rows have none, beyond those that have a name.
+    let mut names = classes.names().to_vec();
+    let highest = predicted.iter().copied().max().unwrap_or_default() as usize;
+    let unnamed = names.len()..highest.saturating_add(1);
+    names.extend(unnamed.map(|class| class.to_string()));
+    let confusion = Confusion::new(&names, classes.of(), &predicted)?;
+    let (hits, rows) = (confusion.hits(), confusion.rows());
+    let of_classes = confusion.classes(CONFIDENCE);
+    let recalls: Vec<f64> = of_classes.iter().filter_map(|class| class.recall).collect();
+    Ok(Accuracy {
+        value: confusion.accuracy().unwrap_or_default(),
+        interval: clopper_pearson(hits, rows, CONFIDENCE),
+        hits,
+        rows,
+        balanced: recalls.iter().sum::<f64>() / recalls.len().max(1) as f64,
+        classes: of_classes,
+        confusion,
+    })
+}
+
+fn explained(answers: &Answers, output: Option<&str>, labels: &Labels) -> Result<R2, JudgeError> {
+    let truth = labels.numbers().ok_or(JudgeError::NotNumbers)?;
+    let predicted = answers.scalars(output)?;
+    let interval = || r2_interval(&truth, &predicted, CONFIDENCE, SEED);
+    Ok(R2 {
+        value: r2(&truth, &predicted).ok_or(JudgeError::NoVariance)?,
+        interval: interval().ok_or(JudgeError::NoVariance)?,
+        rows: truth.len() as u64,
+        mean_absolute_error: mean_absolute_error(&truth, &predicted).unwrap_or_default(),
+        root_mean_square_error: root_mean_square_error(&truth, &predicted).unwrap_or_default(),
+    })
+}
+
+fn cosines(
+    reference: &Answers,
+    answers: &Answers,
+    output: Option<&str>,
+) -> Result<Cosine, JudgeError> {
+    let (first, second) = (reference.vectors(output)?, answers.vectors(output)?);
+    let mut values = Vec::with_capacity(first.len());
+    for (row, (a, b)) in first.iter().zip(&second).enumerate() {
+        let wrong = || JudgeError::NoCosine { row: row + 1, first: a.len(), second: b.len() };
+        values.push(cosine(a, b).ok_or_else(wrong)?);
+    }
+    Ok(Cosine {
+        mean: values.iter().sum::<f64>() / values.len().max(1) as f64,
+        lowest: quantile(&values, 0.0).unwrap_or_default(),
+        p01: quantile(&values, 0.01).unwrap_or_default(),
+        rows: values.len() as u64,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use hospes_core::tensor::{DataType, Tensor};
+    use hospes_data::Classes;
+
+    fn answers(shape: &[usize], values: &[f32]) -> Answers {
+        let data: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+        let tensor = Tensor::new(DataType::F32, shape.to_vec(), data.into()).expect("fits");
+        let mut answers = Answers::default();
+        answers.add(vec![("y".into(), tensor)], shape[0], shape[0]).expect("rows");
+        answers
+    }
+
+    fn classes(of: &[u32], names: &[&str]) -> Labels {
+        let names = names.iter().map(|name| (*name).to_owned()).collect();
+        Labels::Classes(Classes::new(of.to_vec(), names).expect("named"))
+    }
+
+    #[test]
+    fn accuracy_is_counted_by_class() {
+        let scores = answers(&[3, 3], &[1.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0]);
+        let labels = classes(&[0, 1, 1], &["cat", "dog"]);
+        let figures = judge(Metric::Accuracy, &scores, None, Some(&labels), None).expect("classes");
+        let Figures::Accuracy(seen) = &figures else { panic!("accuracy") };
+        assert_eq!((seen.hits, seen.rows, seen.balanced), (1, 3, 0.5));
+        assert_eq!(seen.confusion.names(), ["cat", "dog", "2"], "the model knows one more");
+        assert_eq!(seen.classes[1].recall, Some(0.0));
+        let json = serde_json::to_value(&figures).expect("JSON");
+        assert_eq!((&json["metric"], &json["hits"]), (&"accuracy".into(), &1.into()));
+    }
+
+    #[test]
+    fn numbers_are_explained_and_vectors_compared() {
+        let predicted = answers(&[4, 1], &[2.5, 0.0, 2.0, 8.0]);
+        let labels = Labels::Numbers(vec![3.0, -0.5, 2.0, 7.0]);
+        let figures = judge(Metric::R2, &predicted, None, Some(&labels), None).expect("numbers");
+        assert!((figures.value() - 0.948_608_137_044_967_9).abs() < 1e-12);
+        let (one, two) =
+            (answers(&[2, 2], &[1.0, 0.0, 1.0, 1.0]), answers(&[2, 2], &[1.0, 0.0, 1.0, 0.0]));
+        let figures = judge(Metric::Cosine, &two, None, None, Some(&one)).expect("vectors");
+        let Figures::Cosine(seen) = figures else { panic!("cosine") };
+        assert!((seen.lowest - 0.5_f64.sqrt()).abs() < 1e-6 && seen.rows == 2);
+        let figures = judge(Metric::Agreement, &two, None, None, Some(&one)).expect("classes");
+        assert_eq!(figures.value(), 1.0);
+    }
+
+    #[test]
+    fn what_is_missing_is_said() {
+        let of = |metric, labels: Option<&Labels>| {
+            judge(metric, &answers(&[1, 1], &[1.0]), None, labels, None)
+                .expect_err("missing")
+                .to_string()
+        };
+        assert!(of(Metric::Accuracy, None).contains("`--label`"));
+        assert!(of(Metric::Agreement, None).contains("`--reference MODEL`"));
+        assert!(of(Metric::Accuracy, Some(&Labels::Numbers(vec![1.5]))).contains("`r2`"));
+        assert!(of(Metric::R2, Some(&classes(&[0], &["a"]))).contains("`accuracy`"));
+        assert!(of(Metric::R2, Some(&Labels::Numbers(vec![1.5]))).contains("variance"));
+    }
+}
