@@ -11,6 +11,7 @@ pub use hospes_config as config;
 pub use hospes_confine as confine;
 pub use hospes_core::{backend, capability, clock, dsse, id, key, outcome, tensor, value};
 pub use hospes_data as data;
+pub use hospes_evidence as evidence;
 pub use hospes_inference as inference;
 pub use hospes_onnx as onnx;
 pub use hospes_receipt as receipt;

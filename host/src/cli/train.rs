@@ -14,6 +14,7 @@ use serde_json::json;
 
 use super::MakeRuntime;
 use super::serve::Settings;
+use crate::evidence::chart::{self, Series};
 use crate::id::Digest;
 use crate::training::report::{Agreement, Cost, Made, REPORT_VERSION, Read};
 use crate::training::{
@@ -127,6 +128,7 @@ impl Train {
             recipe,
             data,
         };
+        write(&out.join("curves.svg"), curves(&finished).as_bytes())?;
         write(&out.join("report.json"), &serde_json::to_vec_pretty(&report)?)?;
         // After all that belongs to it, but for the proof, which is about it.
         write(&out.join("model.onnx"), &model)?;
@@ -276,6 +278,13 @@ impl Told {
             self.progress.line(&printable(line.trim_start()));
         }
     }
+}
+
+/// The curves of what was said more than once: losses and scores by epoch.
+fn curves(finished: &Finished) -> String {
+    let curves = finished.events.curves().into_iter().filter(|(_, points)| points.len() > 1);
+    let series: Vec<Series> = curves.map(|(name, points)| Series { name, points }).collect();
+    chart::curves("Training", "epoch", "value", &series)
 }
 
 fn answer(report: &Report, out: &Path, signer: Option<&str>) -> Answer {

@@ -124,7 +124,7 @@ fn the_paper_s_net_learns_clothing() {
     assert_eq!(report["confined"], true);
     assert!(report["metrics"]["accuracy"].as_f64().expect("a number") >= 0.82, "{report}");
     let out = folder.path().join("fashion");
-    for file in ["model.onnx", "report.json", "events.jsonl", "log.txt"] {
+    for file in ["model.onnx", "report.json", "events.jsonl", "curves.svg", "log.txt"] {
         assert!(out.join(file).is_file(), "{file}");
     }
     // The model takes pictures as they are in the file.
