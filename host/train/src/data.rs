@@ -225,8 +225,10 @@ impl Rows {
             (&mut self.wanted, &like.wanted)
         {
             // A class that has no row here still has its number.
-            let place = |name: &String| wanted.iter().position(|other| other == name).ok_or(name);
-            let places: Result<Vec<usize>, &String> = names.iter().map(place).collect();
+            let places: Result<Vec<usize>, &String> = names
+                .iter()
+                .map(|name| wanted.iter().position(|other| other == name).ok_or(name))
+                .collect();
             let places = places.map_err(|name| {
                 differs(format!("it has class `{name}`, which `train` does not have"))
             })?;
