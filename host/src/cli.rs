@@ -6,6 +6,7 @@
 mod backup;
 mod dev;
 mod doctor;
+mod evaluate;
 mod restore;
 mod runtime;
 mod serve;
@@ -65,6 +66,8 @@ enum Command {
     Backup(backup::Backup),
     #[command(display_order = 90)]
     Restore(restore::Restore),
+    #[command(display_order = 95)]
+    Evaluate(Box<evaluate::Evaluate>),
     #[command(display_order = 230)]
     Runtime(runtime::Runtime),
     #[command(hide = true)]
@@ -94,6 +97,7 @@ fn dispatch(
         Command::Backup(command) => command.run(context),
         Command::Restore(command) => command.run(context),
         Command::Runtime(command) => command.run(context),
+        Command::Evaluate(command) => command.run(context, make_runtime),
         Command::Worker(_) => Ok(Answer::Nothing), // `main` has run it already
         Command::Other(command) => command.run(context, Cli::command),
     }

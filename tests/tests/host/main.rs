@@ -23,6 +23,7 @@ mod crash;
 mod dev;
 mod disk_full;
 mod doctor;
+mod evaluate;
 mod fair;
 mod fitting_models;
 mod fixes;

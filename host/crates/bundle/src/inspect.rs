@@ -3,7 +3,10 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use bytes::Bytes;
+
 use super::BundleLimits;
+use super::componentize::is_passthrough;
 use super::layout::Layout;
 use super::manifest::Manifest;
 use super::verify::{BundleError, Checked, check};
@@ -41,6 +44,24 @@ pub fn inspect(path: &Path) -> Result<Inspection, InspectError> {
     let layout = Layout::read(&bytes, &BundleLimits::NONE).map_err(BundleError::from)?;
     let Checked { manifest, shape, signer, digest, .. } = check(&bytes, &layout)?;
     Ok(Inspection { signer, manifest, digest, imports: shape.imports })
+}
+
+/// The model of a bundle that is nothing but one model: its component is the built-in guest, which passes tensors on. `None` for other bundles:
+/// what their functions answer is not what their models compute.
+///
+/// # Errors
+/// As [`inspect()`].
+pub fn only_model(path: &Path) -> Result<Option<Bytes>, InspectError> {
+    let read = |source| InspectError::Read { path: path.to_owned(), source };
+    let bytes = Bytes::from(std::fs::read(path).map_err(read)?);
+    let layout = Layout::read(&bytes, &BundleLimits::NONE).map_err(BundleError::from)?;
+    let checked = check(&bytes, &layout)?;
+    match layout.models.as_slice() {
+        [(_, section)] if is_passthrough(&checked.component) => {
+            Ok(Some(bytes.slice(section.payload.clone())))
+        }
+        _ => Ok(None),
+    }
 }
 
 impl Inspection {

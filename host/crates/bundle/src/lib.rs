@@ -35,7 +35,7 @@ mod tests;
 
 pub use componentize::{ComponentizeError, componentize, is_passthrough, passthrough, plugin_wit};
 pub use contents::ContentsError;
-pub use inspect::{InspectError, Inspection, inspect};
+pub use inspect::{InspectError, Inspection, inspect, only_model};
 pub use layout::{LayoutError, SIGNATURE_BYTES_MAX};
 pub use manifest::{
     BATCH_AXIS_MAX, Card, Encoding, FUNCTIONS_MAX, FunctionSpec, MANIFEST_BYTES_MAX,
@@ -53,6 +53,7 @@ pub use shape::{NESTING_MAX, Shape, ShapeError};
 pub use sign::{SignError, sign, sign_to_file};
 pub use signature::{BundlePart, PAYLOAD_TYPE, SignatureSectionError};
 pub use verify::{BundleError, VerifiedBundle, verify};
+pub use weights::prepare;
 pub use wit::WitError;
 
 /// Maximum sizes of a bundle.

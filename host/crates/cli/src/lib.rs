@@ -197,7 +197,7 @@ impl Context {
     }
 
     /// The host, with the identity's API key.
-    fn client(&self) -> Result<Client, Failure> {
+    pub fn client(&self) -> Result<Client, Failure> {
         Ok(Client::new(self.host.clone(), Some(self.me()?.account()?.api_key)))
     }
 
@@ -208,7 +208,7 @@ impl Context {
 }
 
 /// The commands that only `hospes` has.
-const OF_HOSTS: [&str; 6] = ["dev", "serve", "doctor", "backup", "restore", "runtime"];
+const OF_HOSTS: [&str; 7] = ["dev", "serve", "doctor", "backup", "restore", "evaluate", "runtime"];
 
 /// Runs this process's command line, for commands that do not run a host.
 pub fn main() -> ExitCode {
