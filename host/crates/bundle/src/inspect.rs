@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::BundleLimits;
+use super::extras::Extras;
 use super::layout::Layout;
 use super::manifest::Manifest;
 use super::verify::{BundleError, Checked, check};
@@ -29,6 +30,7 @@ pub struct Inspection {
     manifest: Manifest,
     digest: Digest,
     imports: Vec<String>,
+    extras: Extras,
 }
 
 /// Reads a bundle from a file and checks all of it, including its signature if it has one. Runs no code.
@@ -39,8 +41,8 @@ pub fn inspect(path: &Path) -> Result<Inspection, InspectError> {
     let read = |source| InspectError::Read { path: path.to_owned(), source };
     let bytes = std::fs::read(path).map_err(read)?;
     let layout = Layout::read(&bytes, &BundleLimits::NONE).map_err(BundleError::from)?;
-    let Checked { manifest, shape, signer, digest, .. } = check(&bytes, &layout)?;
-    Ok(Inspection { signer, manifest, digest, imports: shape.imports })
+    let Checked { manifest, shape, signer, digest, extras, .. } = check(&bytes, &layout)?;
+    Ok(Inspection { signer, manifest, digest, imports: shape.imports, extras })
 }
 
 impl Inspection {
@@ -57,6 +59,11 @@ impl Inspection {
     /// The digest of the whole file. Signing changes it.
     pub fn digest(&self) -> &Digest {
         &self.digest
+    }
+
+    /// Where the model comes from and what is known about it, as far as the bundle says.
+    pub fn extras(&self) -> &Extras {
+        &self.extras
     }
 
     /// The interfaces that the component imports.
