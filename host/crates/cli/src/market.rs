@@ -6,7 +6,7 @@ use super::Context;
 use super::failure::Failure;
 use super::screen::{Answer, printable, table};
 use hospes_wire::market::{Offer, Page};
-use hospes_wire::models::{Description, Function};
+use hospes_wire::models::{DataSet, Derivation, Description, Evaluation, Function, Lineage};
 
 /// List the offers on a host.
 ///
@@ -59,11 +59,42 @@ fn page(offer: &Offer) -> String {
             format!("  {name}{signature}\n")
         };
     }
+    page += &quality(description);
     page += &format!("  offered by {publisher}\n");
     for term in terms {
         page += &format!("    {term}\n");
     }
     page + &format!("  offer {id}\n")
+}
+
+/// How good the model is, and where it comes from.
+fn quality(description: &Description) -> String {
+    let Description { evaluations, derived_from, lineage, .. } = description;
+    let mut page = String::new();
+    for one in evaluations {
+        let interval = match (one.low, one.high) {
+            (Some(low), Some(high)) => format!(" ({low} to {high})"),
+            _ => String::new(),
+        };
+        let rows = one.rows.map_or_else(String::new, |rows| format!(", {rows} rows"));
+        let Evaluation { metric, value, data, by, .. } = one;
+        page += &format!("  {metric} {value}{interval} on {data}{rows}, found by the {by}\n");
+    }
+    for Derivation { bundle, model, how } in derived_from {
+        if let Some(digest) = bundle.as_ref().or(model.as_ref()) {
+            page += &format!("  {how} from {digest}\n");
+        }
+    }
+    if let Some(Lineage { signer, slsa_build_level, trainer, data, .. }) = lineage {
+        page += &format!(
+            "  trained by {trainer}, says {signer} (SLSA build level {slsa_build_level})\n"
+        );
+        for DataSet { name, digest, licence, .. } in data {
+            let licence = licence.as_deref().unwrap_or("no licence stated");
+            page += &format!("    on {name} {digest}, {licence}\n");
+        }
+    }
+    page
 }
 
 #[cfg(test)]
