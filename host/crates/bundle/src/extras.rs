@@ -74,3 +74,6 @@ impl Extras {
         self.card_bytes
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -15,7 +15,7 @@ fn at(text: &str) -> Timestamp {
 }
 
 /// A training with everything that can be recorded.
-fn training() -> Training {
+pub(crate) fn training() -> Training {
     let file = |name: &str| Artifact::of_bytes(name, name.as_bytes());
     Training {
         model: file("model.onnx"),
@@ -49,7 +49,7 @@ fn training() -> Training {
     }
 }
 
-fn signed(training: &Training) -> Vec<u8> {
+pub(crate) fn signed(training: &Training) -> Vec<u8> {
     training.sign(&key()).expect("within the limits").to_bytes()
 }
 
