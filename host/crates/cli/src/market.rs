@@ -121,4 +121,34 @@ mod tests {
             )
         );
     }
+
+    #[test]
+    fn an_offer_says_how_good_the_model_is_and_where_it_comes_from() {
+        let id = format!("sha256:{}", "0d".repeat(32));
+        let party = "did:key:z6MkiTBz1ymuepAQ4HEHYSF1H8quG5GLVVQR3djdX3mDooWp";
+        let offer = serde_json::json!({
+            "id": id, "model": "acme/iris", "version": "1.0.0", "digest": id, "summary": "Sorts flowers.",
+            "licence": "MIT", "publisher": party, "private": false, "terms": [], "functions": [],
+            "evaluations": [
+                {"data": "test", "metric": "accuracy", "value": 0.9, "low": 0.88, "high": 0.92, "rows": 1000, "by": "evaluation"},
+                {"data": "imdb", "metric": "f1", "value": 0.5, "by": "publisher"},
+            ],
+            "derived_from": [{"model": id, "how": "optimised"}],
+            "lineage": {
+                "signer": party, "slsa_build_level": 1, "trainer": "hospes-train 0.1.0", "finished": "2026-11-30T06:10:00Z",
+                "recipe": id, "data": [{"name": "train", "digest": id, "bytes": 4, "licence": "CC0-1.0"}],
+            },
+        });
+        let offer: Offer = serde_json::from_value(offer).expect("an offer");
+        assert_eq!(
+            page(&offer),
+            format!(
+                "acme/iris 1.0.0  (MIT)\n  Sorts flowers.\n  \
+                 accuracy 0.9 (0.88 to 0.92) on test, 1000 rows, found by the evaluation\n  \
+                 f1 0.5 on imdb, found by the publisher\n  optimised from {id}\n  \
+                 trained by hospes-train 0.1.0, says {party} (SLSA build level 1)\n    \
+                 on train {id}, CC0-1.0\n  offered by {party}\n  offer {id}\n"
+            )
+        );
+    }
 }
