@@ -41,6 +41,7 @@ mod killed_workers;
 mod languages;
 mod leaks;
 mod lifecycle;
+mod lineage;
 mod loading;
 mod log_loss;
 mod logs;

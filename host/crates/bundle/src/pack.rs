@@ -11,7 +11,9 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 
 use super::contents::{self, ContentsError};
-use super::layout::{self, LayoutError, MANIFEST_SECTION, MODEL_SECTION_PREFIX};
+use super::extras::{self, ExtrasError};
+use super::layout::{self, Extra, LayoutError, MANIFEST_SECTION, MODEL_SECTION_PREFIX};
+use super::lineage::{Derivation, Evaluation, How};
 use super::manifest::{
     Card, Encoding, FunctionSpec, MANIFEST_FORMAT, Manifest, ManifestError, ModelSpec,
     RequestedLimits, TypeSpec,
@@ -38,6 +40,8 @@ pub enum PackError {
     Manifest(#[from] ManifestError),
     #[error("the description and the component do not fit together")]
     Contents(#[from] ContentsError),
+    #[error("what is said about the model's origin is refused")]
+    Extras(#[from] ExtrasError),
     #[error("cannot read model `{model}` from `{}`", path.display())]
     Read {
         model: GraphName,
@@ -75,6 +79,32 @@ pub struct Description {
     pub functions: Vec<FunctionSpec>,
     pub types: Vec<TypeSpec>,
     pub limits: RequestedLimits,
+    pub origin: Origin,
+}
+
+/// Where a bundle's models come from, and how good they are. Empty if nothing is known.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Origin {
+    /// The latest step first.
+    pub derived_from: Vec<Derivation>,
+    pub evaluations: Vec<Evaluation>,
+    /// The envelope that [`Training::sign`](super::provenance::Training::sign) made.
+    pub provenance: Option<Bytes>,
+    /// The JSON of the profile of held-out data.
+    pub profile: Option<Bytes>,
+    /// The publisher's `README.md`, whole.
+    pub card: Option<Bytes>,
+}
+
+impl Origin {
+    fn extra(&self, extra: Extra) -> Option<&[u8]> {
+        let bytes = match extra {
+            Extra::Provenance => &self.provenance,
+            Extra::Profile => &self.profile,
+            Extra::Card => &self.card,
+        };
+        bytes.as_deref()
+    }
 }
 
 /// A model to pack.
@@ -110,6 +140,7 @@ pub fn pack(
     if layout::has_own_sections(component)? {
         return Err(PackError::AlreadyBundle);
     }
+    let origin = description.origin;
     let manifest = Manifest {
         format: MANIFEST_FORMAT,
         name: description.name,
@@ -123,13 +154,21 @@ pub fn pack(
         models: models.iter().map(measure).collect::<Result<_, _>>()?,
         capabilities: Vec::new(),
         limits: description.limits,
+        derived_from: origin.derived_from.clone(),
+        evaluations: origin.evaluations.clone(),
     };
     let json = manifest.to_json()?;
     contents::check_functions(&manifest, &Shape::read(component)?)?;
+    extras::check(|extra| origin.extra(extra), &manifest)?;
     out.write_all(component).map_err(PackError::Write)?;
     write_small_section(out, MANIFEST_SECTION, &json)?;
     for (input, spec) in models.iter().zip(&manifest.models) {
         write_model(out, input, spec)?;
+    }
+    for extra in Extra::ALL {
+        if let Some(bytes) = origin.extra(extra) {
+            write_small_section(out, extra.section(), bytes)?;
+        }
     }
     Ok(manifest)
 }
@@ -142,6 +181,8 @@ pub struct Packed {
     pub cures: Vec<String>,
     /// What callers give each model and get, in the manifest's order.
     pub interfaces: Vec<Interface>,
+    /// What of a README was passed over, one line each.
+    pub notes: Vec<String>,
 }
 
 /// Packs into a file, which appears complete or not at all. Repairs models that hosts would reject, if possible: embeds external weights,
@@ -151,13 +192,20 @@ pub struct Packed {
 /// As [`pack`], and [`PackError::Model`] or [`PackError::Cure`] if a model cannot be repaired.
 pub fn pack_to_file(
     component: &[u8],
-    description: Description,
+    mut description: Description,
     models: &[ModelInput],
     path: &Path,
 ) -> Result<Packed, PackError> {
     let ready = models.iter().map(weights::ready).collect::<Result<Vec<_>, _>>()?;
     let cures = ready.iter().flat_map(|model| model.notes.iter().cloned()).collect();
     let interfaces = ready.iter().map(|model| model.interface.clone()).collect();
+    // A proof of the training names the file that was trained, not the repaired one.
+    let repaired = ready.iter().filter_map(|model| model.repaired).map(|before| Derivation {
+        bundle: None,
+        model: Some(before),
+        how: How::Repaired,
+    });
+    description.origin.derived_from.splice(0..0, repaired);
     let models: Vec<_> = ready.into_iter().map(|model| model.input).collect();
     let manifest = super::write_file(
         path,
@@ -165,7 +213,7 @@ pub fn pack_to_file(
         |out| pack(component, description, &models, out),
         PackError::Write,
     )?;
-    Ok(Packed { manifest, cures, interfaces })
+    Ok(Packed { manifest, cures, interfaces, notes: Vec::new() })
 }
 
 /// Digest and size of a model, as the manifest lists them.
@@ -209,7 +257,7 @@ pub(super) fn write_small_section(
     payload: &[u8],
 ) -> Result<(), PackError> {
     layout::write_header(out, name, payload.len() as u64)
-        .expect("invariant: the manifest and the signature are bounded far below 4 GiB")
+        .expect("invariant: all sections but weights are bounded far below 4 GiB")
         .and_then(|()| out.write_all(payload))
         .map_err(PackError::Write)
 }

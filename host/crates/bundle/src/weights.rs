@@ -17,6 +17,8 @@ pub(super) struct Ready {
     pub(super) input: ModelInput,
     pub(super) notes: Vec<String>,
     pub(super) interface: Interface,
+    /// The digest of the publisher's file, if it was repaired.
+    pub(super) repaired: Option<Digest>,
 }
 
 /// Reads and repairs a model, checks it like a host does before a backend sees it, and checks that backends can run it. The checked bytes
@@ -53,8 +55,9 @@ pub(super) fn ready(input: &ModelInput) -> Result<Ready, PackError> {
     let interface = onnx::fit(&whole).map_err(refused)?;
     let bytes = if notes.is_empty() { bytes } else { whole.write().map_err(refused)?.into() };
     onnx::check(&bytes).map_err(refused)?;
-    let source = Source::Bytes(bytes);
-    Ok(Ready { input: ModelInput { source, pin: None, ..input.clone() }, notes, interface })
+    let repaired = (!notes.is_empty()).then_some(found);
+    let input = ModelInput { source: Source::Bytes(bytes), pin: None, ..input.clone() };
+    Ok(Ready { input, notes, interface, repaired })
 }
 
 /// Reads a model's file as [`super::pack()`] would put it into a bundle. Returns its bytes and its repairs, one line each.
