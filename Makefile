@@ -12,9 +12,10 @@ PLUGINS := filetype classify iris lenet foreign echo semantic-search parrot hera
 ORACLE := target/oracle/bin/python
 PICTURES := target/samples/pictures
 SPEECH := target/samples/speech
+FASHION := target/samples/fashion
 RUNTIME := target/runtime
 
-.PHONY: help demo test cases lint bench dist fuzz plugins
+.PHONY: help demo test cases lint bench dist fuzz plugins trainer
 .DELETE_ON_ERROR:
 
 help:
@@ -23,6 +24,7 @@ help:
 	@echo 'make cases   the small inputs in tests/cases that once went wrong'
 	@echo 'make bench   figures of what is shipped, side by side; writes target/bench/results.json (FIGURES=noop_http: one of them)'
 	@echo 'make fuzz    every fuzz target for a minute'
+	@echo 'make trainer hospes-train, which trains the networks of recipes'
 	@echo 'make plugins the plugins that tests of whole hosts need'
 	@echo 'make profile the files in host/profile, from the table in the code'
 	@echo 'make crates  the picture of the crates in ARCHITECTURE.md, from cargo metadata'
@@ -40,7 +42,8 @@ test:
 	@$(MAKE) --no-print-directory downloads >target/downloads.log 2>&1 & downloads=$$!; \
 		$(MAKE) --no-print-directory lint && $(NICE) $(CARGO) build --workspace --all-targets; built=$$?; \
 		wait $$downloads || { cat target/downloads.log; exit 1; }; exit $$built
-	@$(MAKE) --no-print-directory HOSPES_IS_BUILT=1 plugins $(RUNTIME)/.installed
+	@$(MAKE) --no-print-directory HOSPES_IS_BUILT=1 plugins trainer $(RUNTIME)/.installed
+	cd host/train && CARGO_TARGET_DIR=../../target $(NICE) $(CARGO) test --locked --quiet
 	@tests/image $(HOSPES) || [ $$? = 77 ]
 	cd guest-sdk && CARGO_TARGET_DIR=../target/plugins-native $(CARGO) test --quiet
 	@# Not in lint: the plugins' builds read their models, which are fetched by now.
@@ -51,7 +54,7 @@ test:
 
 # What tests need that is not compiled here: samples, other people's clients, and libraries to compare answers with.
 .PHONY: downloads
-downloads: $(PICTURES)/.fetched $(SPEECH)/.fetched $(ORACLE)
+downloads: $(PICTURES)/.fetched $(SPEECH)/.fetched $(ORACLE) $(FASHION)/.fetched
 	@tests/clients/fetch $(PYTHON)
 	@command -v systemd-analyze >/dev/null || apt-get install -y -q --no-install-recommends systemd >/dev/null 2>&1 \
 		|| { apt-get update -q && apt-get install -y -q --no-install-recommends systemd; } >/dev/null 2>&1 \
@@ -67,8 +70,10 @@ cases:
 lint: licences
 	$(CARGO) fmt --all --check
 	cd plugins && $(CARGO) fmt --all --check
+	cd host/train && $(CARGO) fmt --all --check
 	$(NICE) $(CARGO) clippy --workspace --all-targets --quiet -- -D warnings
 	cd guest-sdk && CARGO_TARGET_DIR=../target/plugins-native $(NICE) $(CARGO) clippy --all-targets --quiet -- -D warnings
+	cd host/train && CARGO_TARGET_DIR=../../target $(NICE) $(CARGO) clippy --locked --all-targets --quiet -- -D warnings
 	cd tests/fuzz && CARGO_TARGET_DIR=../../target $(NICE) $(CARGO) clippy --locked --all-targets --quiet -- -D warnings
 	RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" \
 		$(NICE) $(CARGO) doc --workspace --no-deps --document-private-items --quiet
@@ -79,6 +84,7 @@ CARGO_DENY := 0.20.2
 licences:
 	@$(CARGO) deny --version >/dev/null 2>&1 || $(NICE) $(CARGO) install --debug --locked --quiet cargo-deny@$(CARGO_DENY)
 	$(CARGO) deny --log-level error check licenses bans sources
+	cd host/train && $(CARGO) deny --log-level error check --config ../../deny.toml licenses bans sources
 
 # The release, compiled with a profile of calls that is measured first (host/dist/build). Both take a while.
 dist: what-benches-need
@@ -106,6 +112,10 @@ fuzz:
 $(HOSPES):
 	@[ -n "$(HOSPES_IS_BUILT)" ] || $(NICE) $(CARGO) build --package hospes --bin hospes
 
+# A separate workspace, because its lock file names crates that the host must not have.
+trainer:
+	cd host/train && CARGO_TARGET_DIR=../../target $(NICE) $(CARGO) build --locked
+
 # So do the plugins' own scripts.
 plugins: $(HOSPES)
 	@plugins/build $(PLUGINS)
@@ -123,6 +133,14 @@ $(PICTURES)/.fetched: tests/oracle/pictures.py
 
 $(SPEECH)/.fetched: tests/oracle/speech.py
 	@$(PYTHON) tests/oracle/speech.py $(SPEECH)
+	@touch $@
+
+# Fashion-MNIST, as Debian packages it. Not installed: only unpacked.
+$(FASHION)/.fetched:
+	@mkdir -p $(FASHION)
+	@cd $(FASHION) && { apt-get download -q dataset-fashion-mnist >/dev/null 2>&1 \
+		|| { apt-get update -q >/dev/null && apt-get download -q dataset-fashion-mnist >/dev/null; }; }
+	@cd $(FASHION) && dpkg-deb --fsys-tarfile *.deb | tar -x --strip-components=5 --wildcards './usr/share/datasets/fashion-mnist/*' && rm *.deb
 	@touch $@
 
 $(ORACLE): tests/oracle/requirements.txt

@@ -10,6 +10,7 @@ mod evaluate;
 mod restore;
 mod runtime;
 mod serve;
+mod train;
 mod worker;
 
 use std::process::ExitCode;
@@ -66,6 +67,8 @@ enum Command {
     Backup(backup::Backup),
     #[command(display_order = 90)]
     Restore(restore::Restore),
+    #[command(display_order = 92)]
+    Train(train::Train),
     #[command(display_order = 95)]
     Evaluate(Box<evaluate::Evaluate>),
     #[command(display_order = 230)]
@@ -96,6 +99,7 @@ fn dispatch(
         Command::Doctor(command) => command.run(context, make_runtime),
         Command::Backup(command) => command.run(context),
         Command::Restore(command) => command.run(context),
+        Command::Train(command) => command.run(context, make_runtime),
         Command::Runtime(command) => command.run(context),
         Command::Evaluate(command) => command.run(context, make_runtime),
         Command::Worker(_) => Ok(Answer::Nothing), // `main` has run it already

@@ -8,6 +8,7 @@ pub use hospes_agreement as agreement;
 pub use hospes_agreement::{controls, ledger};
 pub use hospes_bundle as bundle;
 pub use hospes_config as config;
+pub use hospes_confine as confine;
 pub use hospes_core::{backend, capability, clock, dsse, id, key, outcome, tensor, value};
 pub use hospes_data as data;
 pub use hospes_evaluate as evaluate;
@@ -16,6 +17,7 @@ pub use hospes_inference as inference;
 pub use hospes_onnx as onnx;
 pub use hospes_receipt as receipt;
 pub use hospes_telemetry as telemetry;
+pub use hospes_training as training;
 pub use hospes_wire as wire;
 pub use hospes_worker as worker;
 

@@ -50,7 +50,7 @@ pub struct Serve {
 }
 
 /// A host's settings.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct Settings {
     /// A TOML file of settings.
     #[arg(long, value_name = "FILE", env = "HOSPES_CONFIG", hide_env_values = true)]

@@ -86,6 +86,7 @@ mod strangers;
 mod streams;
 mod tidy;
 mod time;
+mod training;
 mod transport;
 mod values;
 mod workers;

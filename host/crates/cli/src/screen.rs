@@ -14,6 +14,9 @@ use super::failure::Failure;
 /// How often a bar moves without reports.
 const TICK: Duration = Duration::from_millis(120);
 
+/// Into how many parts work is divided whose part is known.
+const PARTS: u64 = 10_000;
+
 /// A command's result.
 #[derive(Debug)]
 pub enum Answer {
@@ -120,6 +123,12 @@ impl Screen {
         self.progress(what, ProgressBar::new(total), template)
     }
 
+    /// Shows which part of the work is done.
+    pub fn part_bar(self, what: &str) -> Progress {
+        let template = "{msg} [{bar:30}] {percent} %, {elapsed} gone, {eta} left";
+        self.progress(what, ProgressBar::new(PARTS), template)
+    }
+
     fn progress(self, what: &str, bar: ProgressBar, template: &str) -> Progress {
         if !io::stderr().is_terminal() {
             self.note(what);
@@ -146,6 +155,21 @@ impl Progress {
         match &self.bar {
             Some(bar) => bar.set_message(what.to_owned()),
             None => self.screen.note(what),
+        }
+    }
+
+    /// Sets how much is done, from 0 to 1.
+    pub fn part(&self, done: f64) {
+        if let Some(bar) = &self.bar {
+            bar.set_position((done * PARTS as f64) as u64);
+        }
+    }
+
+    /// A line that stays, above the bar.
+    pub fn line(&self, line: &str) {
+        match &self.bar {
+            Some(bar) => bar.println(line),
+            None => self.screen.note(line),
         }
     }
 

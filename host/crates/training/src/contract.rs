@@ -1,0 +1,100 @@
+//! The contract between Hospes and whatever trains: SageMaker's script mode, and a file for events.
+//!
+//! | variable | is |
+//! | --- | --- |
+//! | `SM_MODEL_DIR` | the folder that `model.onnx` must be written to |
+//! | `SM_CHANNEL_<NAME>` | the file or folder of a data set of the recipe |
+//! | `SM_CHANNELS` | their names, as JSON |
+//! | `SM_HPS`, `SM_HP_<NAME>` | the hyperparameters, as JSON and each by itself |
+//! | `SM_OUTPUT_DATA_DIR` | a folder for anything else |
+//! | `SM_NUM_CPUS`, `SM_NUM_GPUS` | what it may use |
+//! | `HOSPES_EVENTS` | a file to which it may append events as JSON lines, see [`crate::Event`] |
+//! | `HOSPES_CHECKPOINTS` | a folder that is still there when training is resumed |
+//!
+//! SageMaker stages data in folders; here a channel is what the recipe names, so it may also be a file.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+
+use crate::recipe::{Recipe, Trainer};
+
+/// Where a training reads and writes.
+#[derive(Debug, Clone)]
+pub struct Job {
+    /// Data sets by channel, absolute.
+    pub channels: BTreeMap<String, PathBuf>,
+    /// The folder that belongs to the trainer, absolute.
+    pub folder: PathBuf,
+    pub hyperparameters: serde_json::Map<String, Value>,
+    pub threads: usize,
+    pub gpus: usize,
+}
+
+impl Job {
+    /// What a recipe asks for, with the recipe's folder and the trainer's own.
+    pub fn new(recipe: &Recipe, beside: &Path, folder: PathBuf, threads: usize) -> Self {
+        let channels = recipe.data.iter().map(|(name, set)| (name.clone(), beside.join(&set.path)));
+        let as_object = |value: Result<Value, serde_json::Error>| match value {
+            Ok(Value::Object(members)) => members,
+            Ok(_) | Err(_) => serde_json::Map::new(),
+        };
+        let hyperparameters = match recipe.trainer() {
+            Trainer::Native(native) => as_object(serde_json::to_value(native)),
+            Trainer::Command(command) => as_object(serde_json::to_value(&command.hyperparameters)),
+        };
+        Self { channels: channels.collect(), folder, hyperparameters, threads, gpus: 0 }
+    }
+
+    pub fn model_dir(&self) -> PathBuf {
+        self.folder.join("model")
+    }
+
+    pub fn output_dir(&self) -> PathBuf {
+        self.folder.join("output")
+    }
+
+    pub fn checkpoints(&self) -> PathBuf {
+        self.folder.join("checkpoints")
+    }
+
+    pub fn events(&self) -> PathBuf {
+        self.folder.join("events")
+    }
+
+    /// The model that the trainer leaves.
+    pub fn model(&self) -> PathBuf {
+        self.model_dir().join("model.onnx")
+    }
+
+    /// The variables of the contract.
+    pub fn variables(&self) -> Vec<(String, String)> {
+        let path = |path: PathBuf| path.display().to_string();
+        let mut all = vec![
+            ("SM_MODEL_DIR".to_owned(), path(self.model_dir())),
+            ("SM_OUTPUT_DATA_DIR".to_owned(), path(self.output_dir())),
+            ("SM_NUM_CPUS".to_owned(), self.threads.to_string()),
+            ("SM_NUM_GPUS".to_owned(), self.gpus.to_string()),
+            ("HOSPES_EVENTS".to_owned(), path(self.events())),
+            ("HOSPES_CHECKPOINTS".to_owned(), path(self.checkpoints())),
+        ];
+        let names: Vec<&String> = self.channels.keys().collect();
+        all.push(("SM_CHANNELS".to_owned(), serde_json::json!(names).to_string()));
+        for (name, at) in &self.channels {
+            all.push((format!("SM_CHANNEL_{}", name.to_uppercase()), at.display().to_string()));
+        }
+        all.push(("SM_HPS".to_owned(), Value::Object(self.hyperparameters.clone()).to_string()));
+        for (name, value) in &self.hyperparameters {
+            let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            all.push((format!("SM_HP_{}", name.to_uppercase().replace('-', "_")), value));
+        }
+        // What libraries would otherwise take from the machine.
+        for name in
+            ["OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "RAYON_NUM_THREADS"]
+        {
+            all.push((name.to_owned(), self.threads.to_string()));
+        }
+        all
+    }
+}

@@ -1,0 +1,21 @@
+//! Trainings of models: what a recipe says, how a trainer is run, and what it reports.
+//!
+//! A trainer is any program that keeps to the [`contract`], which is SageMaker's script mode: Hospes' own `hospes-train`, or a script
+//! of the user's. This crate knows neither networks nor data formats, and runs no model.
+
+pub mod contract;
+pub mod dataset;
+pub mod events;
+pub mod native;
+pub mod recipe;
+pub mod report;
+pub mod run;
+#[cfg(test)]
+mod tests;
+
+pub use contract::Job;
+pub use events::{Event, Events, Pattern};
+pub use native::Native;
+pub use recipe::{Recipe, RecipeError, Trainer};
+pub use report::Report;
+pub use run::{Finished, RunError};

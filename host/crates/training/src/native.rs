@@ -1,0 +1,278 @@
+//! The settings of Hospes' own trainer: `[native]` of a recipe.
+
+use serde::{Deserialize, Serialize};
+
+use crate::recipe::RecipeError;
+
+/// Most epochs, layers, and units of a layer.
+const EPOCHS_MAX: u32 = 10_000;
+const LAYERS_MAX: usize = 32;
+const UNITS_MAX: usize = 16_384;
+const BATCH_MAX: usize = 65_536;
+
+/// What is trained, and how.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Native {
+    pub task: Task,
+    pub architecture: Architecture,
+    /// Channels of each convolution, or units of each hidden layer. Empty: the architecture's own.
+    #[serde(default)]
+    pub widths: Vec<usize>,
+    #[serde(default)]
+    pub optimizer: Optimizer,
+    #[serde(default = "ten")]
+    pub epochs: u32,
+    /// Rows of a step.
+    #[serde(default = "sixty_four")]
+    pub batch: usize,
+    /// Decides the first weights, the order of the rows and the augmentation. The same seed, with one thread, gives the same bytes.
+    #[serde(default)]
+    pub seed: u64,
+    /// Tables: the column that is predicted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<String>,
+    /// Tables: columns that are not read, such as an identifier.
+    #[serde(default)]
+    pub ignore: Vec<String>,
+    /// Pictures: changes that keep what they show.
+    #[serde(default)]
+    pub augment: Augment,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub early_stop: Option<EarlyStop>,
+}
+
+/// What kind of rows there are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Task {
+    /// Pictures, each of one class.
+    Image,
+    /// Rows of a table, with a class or a number to predict.
+    Table,
+}
+
+/// Which network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Architecture {
+    /// Two convolutions of 5x5, each with pooling, and three linear layers.
+    Lenet,
+    /// Convolutions of 3x3, each with pooling, and one linear layer.
+    Cnn,
+    /// Linear layers with ReLU between them.
+    Mlp,
+    /// One linear layer.
+    Head,
+}
+
+/// How weights change at a step.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Optimizer {
+    pub kind: Rule,
+    /// The learning rate.
+    pub lr: f64,
+    /// For SGD.
+    #[serde(default)]
+    pub momentum: f64,
+    #[serde(default)]
+    pub weight_decay: f64,
+    #[serde(default)]
+    pub schedule: Schedule,
+    /// Epochs over which the learning rate rises from 0, which may be a part of one.
+    #[serde(default)]
+    pub warmup: f64,
+    /// `step`: after this many epochs the learning rate is a tenth.
+    #[serde(default = "ten")]
+    pub step: u32,
+}
+
+/// A rule of updates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Rule {
+    Sgd,
+    /// Weight decay is part of the gradient.
+    Adam,
+    /// Weight decay acts on the weights.
+    Adamw,
+}
+
+/// How the learning rate changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Schedule {
+    #[default]
+    Constant,
+    /// A tenth after each `step` epochs.
+    Step,
+    /// Half a cosine, down to 0 at the end.
+    Cosine,
+}
+
+/// Changes of pictures at each epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Augment {
+    /// Moved by up to this many pixels, in each direction; the edge is filled with zeros.
+    #[serde(default)]
+    pub shift: usize,
+    /// Half of them mirrored, left to right.
+    #[serde(default)]
+    pub flip: bool,
+    /// A part of the picture that has lost up to this many pixels of each side, enlarged again.
+    #[serde(default)]
+    pub crop: usize,
+}
+
+/// When training ends before its last epoch.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EarlyStop {
+    /// After this many epochs without a better loss on held-out rows.
+    pub patience: u32,
+    /// The part of the training rows that is held out for it.
+    #[serde(default = "tenth")]
+    pub validation: f64,
+}
+
+impl Default for Optimizer {
+    fn default() -> Self {
+        Self {
+            kind: Rule::Adam,
+            lr: 0.001,
+            momentum: 0.0,
+            weight_decay: 0.0,
+            schedule: Schedule::Constant,
+            warmup: 0.0,
+            step: ten(),
+        }
+    }
+}
+
+impl Native {
+    /// The metrics that it reports on test data.
+    pub fn metrics(&self) -> &'static [&'static str] {
+        match self.task {
+            Task::Image => &["accuracy"],
+            // Which of the two there is depends on the column.
+            Task::Table => &["accuracy", "r2"],
+        }
+    }
+
+    pub(crate) fn metrics_in_words(&self) -> &'static str {
+        match self.task {
+            Task::Image => "`accuracy`",
+            Task::Table => "`accuracy` for a class, `r2` for a number",
+        }
+    }
+
+    /// Checks each value by itself and with the others.
+    pub(crate) fn check(&self) -> Result<(), RecipeError> {
+        self.optimizer.check(self.epochs)?;
+        self.check_sizes()?;
+        self.check_task()
+    }
+
+    fn check_sizes(&self) -> Result<(), RecipeError> {
+        let narrow = self.widths.iter().find(|width| !(1..=UNITS_MAX).contains(*width));
+        require(
+            (1..=EPOCHS_MAX).contains(&self.epochs),
+            "epochs",
+            self.epochs,
+            "it must be from 1 to 10000",
+        )?;
+        require(
+            (1..=BATCH_MAX).contains(&self.batch),
+            "batch",
+            self.batch,
+            "it must be from 1 to 65536",
+        )?;
+        let layers = self.widths.len();
+        require(layers <= LAYERS_MAX, "widths", layers, "at most 32 layers may be given")?;
+        require(
+            narrow.is_none(),
+            "widths",
+            narrow.copied().unwrap_or_default(),
+            "each must be from 1 to 16384",
+        )?;
+        let four =
+            "`lenet` has four: two of convolutions and two of linear layers, as [6, 16, 120, 84]";
+        let is_lenet = self.architecture == Architecture::Lenet;
+        require(!is_lenet || layers == 0 || layers == 4, "widths", layers, four)?;
+        let hidden = "`head` has no hidden layer: leave it out, or use `mlp`";
+        require(self.architecture != Architecture::Head || layers == 0, "widths", layers, hidden)?;
+        let Some(EarlyStop { patience, validation }) = self.early_stop else { return Ok(()) };
+        require(patience > 0, "early_stop.patience", patience, "it must be at least 1")?;
+        let part = validation > 0.0 && validation <= 0.5;
+        require(part, "early_stop.validation", validation, "it must be above 0 and at most 0.5")
+    }
+
+    fn check_task(&self) -> Result<(), RecipeError> {
+        if self.task == Task::Image {
+            let columns = self.target.is_some() || !self.ignore.is_empty();
+            return require(
+                !columns,
+                "target",
+                "given",
+                "only tables have columns: leave out `target` and `ignore`",
+            );
+        }
+        let convolves = matches!(self.architecture, Architecture::Lenet | Architecture::Cnn);
+        let flat = "a table has no pictures to convolve: use `mlp` or `head`";
+        require(!convolves, "architecture", "of pictures", flat)?;
+        let column = "name the column that is predicted, as in target = \"species\"";
+        require(self.target.is_some(), "target", "missing", column)?;
+        let augment = "only pictures are augmented: leave it out";
+        require(self.augment == Augment::default(), "augment", "given", augment)
+    }
+}
+
+impl Optimizer {
+    fn check(&self, epochs: u32) -> Result<(), RecipeError> {
+        let Self { lr, momentum, weight_decay, warmup, step, .. } = *self;
+        let part = "it must be at least 0 and below 1";
+        require(
+            lr.is_finite() && lr > 0.0,
+            "optimizer.lr",
+            lr,
+            "it must be above 0, often 0.001 to 0.1",
+        )?;
+        require((0.0..1.0).contains(&momentum), "optimizer.momentum", momentum, part)?;
+        let of_sgd = momentum == 0.0 || self.kind == Rule::Sgd;
+        require(
+            of_sgd,
+            "optimizer.momentum",
+            momentum,
+            "only `sgd` has it: leave it out for the others",
+        )?;
+        require((0.0..1.0).contains(&weight_decay), "optimizer.weight_decay", weight_decay, part)?;
+        let warm = (0.0..=f64::from(epochs)).contains(&warmup);
+        require(warm, "optimizer.warmup", warmup, "it must be at least 0 and at most `epochs`")?;
+        require(step > 0, "optimizer.step", step, "it must be at least 1")
+    }
+}
+
+/// An error, unless it holds.
+fn require(
+    holds: bool,
+    setting: &'static str,
+    found: impl std::fmt::Display,
+    wanted: &'static str,
+) -> Result<(), RecipeError> {
+    let refused = || RecipeError::Value { setting, found: found.to_string(), wanted };
+    holds.then_some(()).ok_or_else(refused)
+}
+
+fn ten() -> u32 {
+    10
+}
+
+fn sixty_four() -> usize {
+    64
+}
+
+fn tenth() -> f64 {
+    0.1
+}

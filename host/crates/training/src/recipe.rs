@@ -1,0 +1,294 @@
+//! A recipe: a TOML file that says what a training reads, who trains, and what the model must reach.
+//!
+//! Nothing is guessed: an unknown member is an error, because a misspelt setting would otherwise train another model.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use hospes_core::id::Digest;
+use serde::{Deserialize, Serialize};
+
+use crate::events::PatternText;
+use crate::native::Native;
+
+/// Longest recipe, in bytes.
+pub const RECIPE_BYTES_MAX: u64 = 1 << 20;
+/// Most data sets of a recipe.
+pub const DATA_SETS_MAX: usize = 32;
+
+/// A recipe, as its file has it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recipe {
+    /// Data sets by the name of their channel.
+    pub data: BTreeMap<String, DataSet>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    native: Option<Native>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    command: Option<Command>,
+    /// The least that the model must reach, by the name of a metric. Without it, any model is kept.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub gate: BTreeMap<String, f64>,
+}
+
+/// A file or folder that a training reads.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DataSet {
+    /// A file or a folder, seen from the recipe's folder.
+    pub path: PathBuf,
+    /// Its digest, see [`crate::dataset::digest`]. `hospes train --lock` writes it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
+    /// The licence that it is used under, as an SPDX expression or a name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub licence: Option<String>,
+}
+
+/// A program of the user's that trains.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Command {
+    /// The program and its arguments. It runs in the recipe's folder.
+    pub argv: Vec<String>,
+    /// Files that fix the versions of what it uses, such as `requirements.txt`. Their digests go into the proof.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lock: Option<PathBuf>,
+    /// Other files that it reads, its own source among them. Folders are taken whole.
+    #[serde(default)]
+    pub files: Vec<PathBuf>,
+    /// Metrics that are read from what it prints.
+    #[serde(default)]
+    pub metrics: Vec<PatternText>,
+    /// What it gets as `SM_HPS` and `SM_HP_<NAME>`.
+    #[serde(default)]
+    pub hyperparameters: BTreeMap<String, toml::Value>,
+}
+
+/// Who trains.
+#[derive(Debug, Clone, Copy)]
+pub enum Trainer<'r> {
+    Native(&'r Native),
+    Command(&'r Command),
+}
+
+/// Why a recipe cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum RecipeError {
+    #[error("cannot read the recipe `{}`", path.display())]
+    Read {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error(
+        "the recipe has {bytes} bytes, the limit is {RECIPE_BYTES_MAX}: data belong in files of their own"
+    )]
+    Size { bytes: u64 },
+    #[error("the recipe is not valid: {0}")]
+    Toml(#[from] Box<toml::de::Error>),
+    #[error("the recipe has both `[native]` and `[command]`: keep the one that trains")]
+    TwoTrainers,
+    #[error(
+        "the recipe says nobody who trains: add `[native]` for a network of Hospes, or `[command]` for a program of yours"
+    )]
+    NoTrainer,
+    #[error("the recipe has no data set `train`: add `train = {{ path = \"…\" }}` below `[data]`")]
+    NoTrainingData,
+    #[error(
+        "the recipe has {found} data sets, the limit is {DATA_SETS_MAX}: put files into one folder"
+    )]
+    DataSets { found: usize },
+    #[error("`{name}` cannot name a data set: use up to 32 of a-z, 0-9 and `_`, a letter first")]
+    Channel { name: String },
+    #[error(
+        "`argv` is empty: write the program and its arguments, as in `argv = [\"python3\", \"train.py\"]`"
+    )]
+    Argv,
+    #[error("`{setting}` is {found}: {wanted}")]
+    Value { setting: &'static str, found: String, wanted: &'static str },
+    #[error(
+        "the gate asks for `{metric}`, which `[native]` does not report here: it reports {reported}"
+    )]
+    Gate { metric: String, reported: &'static str },
+    #[error(
+        "the gate asks for `{metric}`, but there are no data to measure it on: add `test = {{ path = \"…\" }}` below `[data]`"
+    )]
+    GateWithoutTest { metric: String },
+    #[error("metric `{name}` has the pattern `{regex}`, which is not usable: {why}")]
+    Pattern { name: String, regex: String, why: String },
+    #[error(
+        "`--set {given}` is not a setting and its value: write it as `lr=0.02` or `optimizer.lr=0.02`"
+    )]
+    Set { given: String },
+    #[error(
+        "the digest `{found}` of data set `{name}` is not 64 hexadecimal digits: let `hospes train RECIPE --lock` write it"
+    )]
+    Digest { name: String, found: String },
+}
+
+impl Recipe {
+    /// Reads the recipe of a file and checks all that can be checked without its data.
+    ///
+    /// # Errors
+    /// [`RecipeError`].
+    pub fn read(path: &Path) -> Result<Self, RecipeError> {
+        Self::parse(&text(path)?, &[])
+    }
+
+    /// A recipe's text, with settings changed as `--set` does: `NAME=VALUE`, where a name without a dot is one of the trainer.
+    ///
+    /// # Errors
+    /// [`RecipeError`].
+    pub fn parse(text: &str, set: &[String]) -> Result<Self, RecipeError> {
+        let mut document: toml::Table = toml::from_str(text).map_err(Box::new)?;
+        for given in set {
+            apply(&mut document, given)?;
+        }
+        // From the text where it can be, so that errors name the line.
+        let recipe: Self = match set {
+            [] => toml::from_str(text).map_err(Box::new)?,
+            _ => toml::Value::Table(document).try_into().map_err(Box::new)?,
+        };
+        recipe.check()?;
+        Ok(recipe)
+    }
+
+    /// Who trains.
+    pub fn trainer(&self) -> Trainer<'_> {
+        match (&self.native, &self.command) {
+            (Some(native), _) => Trainer::Native(native),
+            (None, Some(command)) => Trainer::Command(command),
+            (None, None) => unreachable!("`check` has asked for one"),
+        }
+    }
+
+    /// The settings of Hospes' own trainer, to be changed.
+    pub fn native_mut(&mut self) -> Option<&mut Native> {
+        self.native.as_mut()
+    }
+
+    /// The settings of the user's own program, to be changed.
+    pub fn command_mut(&mut self) -> Option<&mut Command> {
+        self.command.as_mut()
+    }
+
+    fn check(&self) -> Result<(), RecipeError> {
+        if !self.data.contains_key("train") {
+            return Err(RecipeError::NoTrainingData);
+        }
+        if self.data.len() > DATA_SETS_MAX {
+            return Err(RecipeError::DataSets { found: self.data.len() });
+        }
+        for (name, set) in &self.data {
+            if !is_channel(name) {
+                return Err(RecipeError::Channel { name: name.clone() });
+            }
+            if let Some(found) = &set.sha256 {
+                let digest = format!("sha256:{found}").parse::<Digest>();
+                digest.map_err(|_| RecipeError::Digest {
+                    name: name.clone(),
+                    found: found.clone(),
+                })?;
+            }
+        }
+        match (&self.native, &self.command) {
+            (Some(_), Some(_)) => Err(RecipeError::TwoTrainers),
+            (None, None) => Err(RecipeError::NoTrainer),
+            (Some(native), None) => {
+                native.check()?;
+                self.check_gate(native)
+            }
+            (None, Some(command)) if command.argv.is_empty() => Err(RecipeError::Argv),
+            (None, Some(command)) => {
+                command.metrics.iter().try_for_each(|metric| metric.compile().map(drop))
+            }
+        }
+    }
+
+    fn check_gate(&self, native: &Native) -> Result<(), RecipeError> {
+        for metric in self.gate.keys() {
+            if !native.metrics().contains(&metric.as_str()) {
+                let reported = native.metrics_in_words();
+                return Err(RecipeError::Gate { metric: metric.clone(), reported });
+            }
+            if !self.data.contains_key("test") {
+                return Err(RecipeError::GateWithoutTest { metric: metric.clone() });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A recipe's text.
+///
+/// # Errors
+/// [`RecipeError::Read`], [`RecipeError::Size`].
+pub fn text(path: &Path) -> Result<String, RecipeError> {
+    let failed = |source| RecipeError::Read { path: path.to_owned(), source };
+    let bytes = std::fs::metadata(path).map_err(failed)?.len();
+    if bytes > RECIPE_BYTES_MAX {
+        return Err(RecipeError::Size { bytes });
+    }
+    std::fs::read_to_string(path).map_err(failed)
+}
+
+/// The recipe's text with these digests of its data sets. Everything else stays as it was written, comments too.
+///
+/// # Errors
+/// [`RecipeError::Toml`].
+pub fn locked(text: &str, digests: &BTreeMap<String, Digest>) -> Result<String, RecipeError> {
+    let mut document: toml_edit::DocumentMut =
+        text.parse().map_err(|error: toml_edit::TomlError| {
+            use serde::de::Error as _;
+            Box::new(toml::de::Error::custom(error))
+        })?;
+    for (name, digest) in digests {
+        document["data"][name]["sha256"] = toml_edit::value(digest.hex());
+    }
+    Ok(document.to_string())
+}
+
+fn is_channel(name: &str) -> bool {
+    let mut bytes = name.bytes();
+    let first = bytes.next().is_some_and(|byte| byte.is_ascii_lowercase());
+    first
+        && name.len() <= 32
+        && bytes.all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
+}
+
+/// Changes a setting as `--set` does.
+fn apply(document: &mut toml::Table, given: &str) -> Result<(), RecipeError> {
+    let failed = || RecipeError::Set { given: given.to_owned() };
+    let (name, value) = given.split_once('=').ok_or_else(failed)?;
+    // What is not a TOML value is text, so that shells need no second quotes.
+    let value = format!("v={value}")
+        .parse::<toml::Table>()
+        .ok()
+        .and_then(|mut table| table.remove("v"))
+        .unwrap_or_else(|| toml::Value::String(value.to_owned()));
+    let mut path: Vec<&str> = name.split('.').collect();
+    if path.iter().any(|part| part.is_empty()) {
+        return Err(failed());
+    }
+    let is_native = document.contains_key("native");
+    match (path[0], is_native) {
+        ("data" | "native" | "command" | "gate", _) => {}
+        // What is looked for first.
+        ("lr" | "momentum" | "weight_decay" | "schedule", true) => {
+            path.splice(0..0, ["native", "optimizer"]);
+        }
+        (_, true) => path.insert(0, "native"),
+        (_, false) => {
+            path.splice(0..0, ["command", "hyperparameters"]);
+        }
+    }
+    let last = path.pop().ok_or_else(failed)?;
+    let mut table = document;
+    for part in path {
+        let next = table.entry(part).or_insert_with(|| toml::Table::new().into());
+        table = next.as_table_mut().ok_or_else(failed)?;
+    }
+    table.insert(last.to_owned(), value);
+    Ok(())
+}

@@ -1,0 +1,129 @@
+//! The report of a training: what it read, who trained, what came of it.
+
+use std::collections::BTreeMap;
+
+use hospes_core::id::Digest;
+use serde::{Deserialize, Serialize};
+
+use crate::dataset::Seen;
+use crate::events::Events;
+use crate::recipe::Recipe;
+use crate::run::Finished;
+
+/// The version of this report's format.
+pub const REPORT_VERSION: u32 = 1;
+
+/// `report.json`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Report {
+    pub version: u32,
+    /// The recipe as it was used: with the settings of the command line.
+    pub recipe: Recipe,
+    /// The digest of the recipe's file.
+    pub recipe_sha256: Digest,
+    pub data: BTreeMap<String, Read>,
+    pub trainer: String,
+    pub model: Made,
+    /// The last value of each metric.
+    pub metrics: BTreeMap<String, f64>,
+    pub gate: Vec<Passed>,
+    /// How far the backends' answers are from the trainer's own, on the same rows. Empty where the trainer left none.
+    pub agreement: Vec<Agreement>,
+    pub cost: Cost,
+    /// Whether the trainer ran without network and with its own files only.
+    pub confined: bool,
+}
+
+/// A data set as it was read.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Read {
+    pub path: String,
+    pub sha256: Digest,
+    pub bytes: u64,
+    pub files: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub licence: Option<String>,
+}
+
+/// The model's file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Made {
+    pub sha256: Digest,
+    pub bytes: u64,
+}
+
+/// A metric that the recipe sets a limit for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Passed {
+    pub metric: String,
+    pub wanted: f64,
+    pub reached: f64,
+}
+
+/// How far a backend's answers are from the trainer's.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Agreement {
+    pub backend: String,
+    pub rows: u64,
+    /// The greatest difference of a number, relative to the number where it is above 1.
+    pub difference: f64,
+}
+
+/// What the training took.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Cost {
+    pub cpu_seconds: f64,
+    pub wall_seconds: f64,
+    pub threads: usize,
+}
+
+/// Why a model is not kept.
+#[derive(Debug, thiserror::Error)]
+pub enum GateError {
+    #[error(
+        "the model is not kept: {metric} is {reached:.4}, the gate asks for {wanted:.4}; the log and the events say how it went"
+    )]
+    Missed { metric: String, reached: f64, wanted: f64 },
+    #[error(
+        "the gate asks for `{metric}`, which the trainer has not reported: it reported {reported}"
+    )]
+    Silent { metric: String, reported: String },
+}
+
+impl Read {
+    /// A data set of a recipe.
+    pub fn new(path: String, seen: &Seen, licence: Option<String>) -> Self {
+        Self { path, sha256: seen.digest, bytes: seen.bytes, files: seen.files, licence }
+    }
+}
+
+impl Cost {
+    /// What a training took.
+    pub fn of(ended: &Finished, threads: usize) -> Self {
+        let Finished { cpu_seconds, wall_seconds, .. } = *ended;
+        Self { cpu_seconds, wall_seconds, threads }
+    }
+}
+
+/// Whether the metrics reach all that the recipe asks for.
+///
+/// # Errors
+/// [`GateError`] for the first that they do not.
+pub fn gate(recipe: &Recipe, events: &Events) -> Result<Vec<Passed>, GateError> {
+    let last = events.last();
+    let gate = recipe.gate.iter().map(|(metric, wanted)| {
+        let Some(reached) = last.get(metric) else {
+            let names: Vec<String> = last.keys().map(|name| format!("`{name}`")).collect();
+            let reported = if names.is_empty() { "nothing".into() } else { names.join(", ") };
+            return Err(GateError::Silent { metric: metric.clone(), reported });
+        };
+        let passed = Passed { metric: metric.clone(), wanted: *wanted, reached: *reached };
+        if *reached >= *wanted {
+            Ok(passed)
+        } else {
+            let Passed { metric, wanted, reached } = passed;
+            Err(GateError::Missed { metric, reached, wanted })
+        }
+    });
+    gate.collect()
+}

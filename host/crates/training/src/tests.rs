@@ -1,0 +1,216 @@
+use std::collections::BTreeMap;
+
+use hospes_confine::{Confined, Confinement};
+use hospes_core::id::Digest;
+
+use crate::native::{Architecture, Rule, Schedule};
+use crate::recipe::{Recipe, RecipeError, Trainer, locked};
+use crate::{Event, Job, contract, dataset, events, report, run};
+
+const DIGITS: &str = "
+# Ten digits.
+[data]
+train = { path = \"digits/train\", licence = \"MIT\" }  # 1,500 of them
+test = { path = \"digits/test\" }
+
+[native]
+task = \"image\"
+architecture = \"mlp\"
+optimizer = { kind = \"sgd\", lr = 0.02, momentum = 0.9, schedule = \"cosine\" }
+
+[gate]
+accuracy = 0.9
+";
+
+const SCRIPT: &str = "
+[data]
+train = { path = \"x.csv\" }
+[command]
+argv = [\"sh\", \"train.sh\"]
+metrics = [{ name = \"loss\", regex = \"loss=([0-9.]+)\" }]
+hyperparameters = { depth = 3, name = \"a b\" }
+";
+
+fn refused(text: &str, set: &[&str]) -> String {
+    let set: Vec<String> = set.iter().map(|set| (*set).to_owned()).collect();
+    Recipe::parse(text, &set).expect_err("refused").to_string()
+}
+
+#[test]
+fn a_recipe_says_what_is_trained() {
+    let recipe = Recipe::parse(DIGITS, &["lr=0.5".into(), "widths=[7]".into()]).expect("valid");
+    let Trainer::Native(native) = recipe.trainer() else { panic!("native") };
+    assert_eq!(native.architecture, Architecture::Mlp);
+    assert_eq!((native.optimizer.kind, native.optimizer.schedule), (Rule::Sgd, Schedule::Cosine));
+    assert_eq!((native.optimizer.lr, &native.widths[..]), (0.5, &[7][..]));
+    assert_eq!((native.epochs, native.batch), (10, 64));
+    let again = toml::to_string(&recipe).expect("TOML");
+    assert_eq!(Recipe::parse(&again, &[]).expect("valid"), recipe);
+}
+
+#[test]
+fn wrong_members_and_values_are_named() {
+    let cases: [(&str, &str, &str); 14] = [
+        ("architecture = \"mlp\"", "architecture = \"mlp\"\nepoch = 3", "unknown field `epoch`"),
+        ("\"mlp\"", "\"resnet\"", "unknown variant `resnet`"),
+        ("lr = 0.02", "lr = 0", "`optimizer.lr` is 0: it must be above 0"),
+        ("lr = 0.02", "lr = nan", "`optimizer.lr` is NaN"),
+        ("momentum = 0.9", "momentum = 9", "`optimizer.momentum` is 9"),
+        ("\"sgd\"", "\"adam\"", "only `sgd` has it"),
+        ("lr = 0.02", "rate = 0.02", "unknown field `rate`"),
+        ("\"mlp\"", "\"head\"\nwidths = [4]", "`head` has no hidden layer"),
+        ("\"mlp\"", "\"mlp\"\nwidths = [0]", "`widths` is 0"),
+        ("\"mlp\"", "\"mlp\"\ntarget = \"y\"", "only tables have columns"),
+        ("\"image\"", "\"table\"", "name the column that is predicted"),
+        ("accuracy = 0.9", "f1 = 0.9", "the gate asks for `f1`"),
+        ("test =", "Test =", "`Test` cannot name a data set"),
+        ("[native]", "[command]\nargv = [\"x\"]\n[native]", "both `[native]` and `[command]`"),
+    ];
+    for (from, to, wanted) in cases {
+        let text = DIGITS.replace(from, to);
+        assert_ne!(text, DIGITS, "{from}");
+        let said = refused(&text, &[]);
+        assert!(said.contains(wanted), "{to}: {said}");
+    }
+    assert!(refused("[data]\ntrain = { path = \"x\" }", &[]).contains("nobody who trains"));
+    assert!(refused("[data]\n", &[]).contains("no data set `train`"));
+    assert!(refused(SCRIPT, &["lr"]).contains("`--set lr`"));
+    assert!(refused(&SCRIPT.replace("([0-9.]+)", "[0-9.]+"), &[]).contains("it needs a group"));
+    assert!(refused(&SCRIPT.replace("([0-9.]+)", "(["), &[]).contains("not usable"));
+    assert!(refused(&SCRIPT.replace("\"sh\", \"train.sh\"", ""), &[]).contains("`argv` is empty"));
+    assert!(refused(DIGITS, &["data.train.sha256=12"]).contains("64 hexadecimal digits"));
+    let untested = DIGITS.replace("test = { path = \"digits/test\" }", "");
+    assert!(refused(&untested, &[]).contains("no data to measure it on"));
+    let line = refused(&DIGITS.replace("[gate]", "[gates]"), &[]);
+    assert!(line.contains("line 12"), "{line}");
+}
+
+#[test]
+fn locking_keeps_what_was_written() {
+    let digest = Digest::of(b"");
+    let text = locked(DIGITS, &BTreeMap::from([("train".to_owned(), digest)])).expect("TOML");
+    assert!(text.contains("# Ten digits.") && text.contains("# 1,500 of them"), "{text}");
+    let recipe = Recipe::parse(&text, &[]).expect("valid");
+    assert_eq!(recipe.data["train"].sha256, Some(digest.hex()));
+    assert_eq!(recipe.data["train"].licence.as_deref(), Some("MIT"));
+    assert_eq!(recipe.data["test"].sha256, None);
+}
+
+#[test]
+fn a_folder_s_digest_is_what_sha256sum_says() {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::create_dir(folder.path().join("b")).expect("made");
+    std::fs::write(folder.path().join("b/one"), "1").expect("written");
+    std::fs::write(folder.path().join("a"), "").expect("written");
+    let line = |bytes: &[u8], name: &str| format!("{}  {name}\n", Digest::of(bytes).hex());
+    let seen = dataset::digest(folder.path()).expect("readable");
+    let lines = line(b"", "a") + &line(b"1", "b/one");
+    assert_eq!((seen.digest, seen.bytes, seen.files), (Digest::of(lines.as_bytes()), 1, 2));
+    let one = dataset::digest(&folder.path().join("b/one")).expect("readable");
+    assert_eq!(one.digest, Digest::of(b"1"));
+    for name in ["t-images", "t-labels", "test-images"] {
+        std::fs::write(folder.path().join(name), name).expect("written");
+    }
+    let lines = line(b"t-images", "t-images") + &line(b"t-labels", "t-labels");
+    let pair = dataset::digest(&folder.path().join("t")).expect("both");
+    assert_eq!((pair.digest, pair.files), (Digest::of(lines.as_bytes()), 2));
+    assert!(dataset::digest(&folder.path().join("u")).is_err());
+    std::fs::write(folder.path().join("line\nbreak"), "").expect("written");
+    assert!(dataset::digest(folder.path()).is_err());
+}
+
+#[test]
+fn events_are_bounded_and_foreign_lines_are_no_events() {
+    let event = Event::of_json(r#"{"epoch":2,"metrics":{"loss":0.5},"extra":[1]}"#).expect("one");
+    assert_eq!((event.epoch, event.metrics["loss"]), (Some(2), 0.5));
+    assert_eq!(Event::of_json("loss=2"), None);
+    assert_eq!(Event::of_json(&" ".repeat(events::LINE_BYTES_MAX + 1)), None);
+    assert_eq!(Event::of_json(r#"{"progress":7}"#).expect("one").progress, None);
+    let mut all = events::Events::default();
+    for at in 0..3 {
+        all.push(Event {
+            metrics: BTreeMap::from([("loss".into(), f64::from(at))]),
+            ..Event::default()
+        });
+    }
+    assert_eq!(all.curves()["loss"], [(1.0, 0.0), (2.0, 1.0), (3.0, 2.0)]);
+    assert_eq!(all.last()["loss"], 2.0);
+}
+
+/// Runs a shell script under the contract.
+fn shell(script: &str) -> (tempfile::TempDir, Result<run::Finished, run::RunError>, Vec<Event>) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let recipe = Recipe::parse(SCRIPT, &[]).expect("valid");
+    let Trainer::Command(command) = recipe.trainer() else { panic!("a command") };
+    let patterns: Vec<_> =
+        command.metrics.iter().map(|text| text.compile().expect("valid")).collect();
+    let job = Job::new(&recipe, folder.path(), folder.path().join("work"), 1);
+    run::prepare(&job, true).expect("made");
+    let program = Confined::new("/bin/sh", job.folder.clone()).argument("-c").argument(script);
+    let program = program.reading_system().confined(Confinement::None);
+    let mut told = Vec::new();
+    let ended = run::run(&job, program, &folder.path().join("log"), &patterns, &mut |event| {
+        told.push(event.clone());
+    });
+    (folder, ended, told)
+}
+
+#[test]
+fn a_script_gets_the_contract_and_its_words_become_events() {
+    let (folder, ended, told) = shell(
+        "echo loss=0.75; echo '{\"epoch\":1,\"metrics\":{\"accuracy\":0.5}}' >> $HOSPES_EVENTS
+         env | grep -E '^(SM|HOSPES)_' > $SM_OUTPUT_DATA_DIR/env; printf model > $SM_MODEL_DIR/model.onnx; echo loss=0.25",
+    );
+    let ended = ended.expect("it ends well");
+    assert_eq!(
+        ended.events.last(),
+        BTreeMap::from([("accuracy".into(), 0.5), ("loss".into(), 0.25)])
+    );
+    assert_eq!(told, ended.events.all());
+    let env = std::fs::read_to_string(folder.path().join("work/output/env")).expect("written");
+    let x = folder.path().join("x.csv");
+    for wanted in [
+        format!("SM_CHANNEL_TRAIN={}", x.display()),
+        "SM_CHANNELS=[\"train\"]".into(),
+        "SM_HP_DEPTH=3".into(),
+        "SM_HP_NAME=a b".into(),
+        "SM_HPS={\"depth\":3,\"name\":\"a b\"}".into(),
+        "SM_NUM_CPUS=1".into(),
+        "SM_NUM_GPUS=0".into(),
+    ] {
+        assert!(env.lines().any(|line| line == wanted), "{wanted} in\n{env}");
+    }
+    let passed = report::gate(
+        &Recipe::parse(&format!("{SCRIPT}\n[gate]\naccuracy = 0.5"), &[]).expect("valid"),
+        &ended.events,
+    );
+    assert_eq!(passed.expect("reached")[0].reached, 0.5);
+    let missed = Recipe::parse(&format!("{SCRIPT}\n[gate]\naccuracy = 0.6"), &[]).expect("valid");
+    let said = report::gate(&missed, &ended.events).expect_err("missed").to_string();
+    assert!(said.contains("accuracy is 0.5000, the gate asks for 0.6000"), "{said}");
+    let silent = Recipe::parse(&format!("{SCRIPT}\n[gate]\nf1 = 0.6"), &[]).expect("valid");
+    let said = report::gate(&silent, &ended.events).expect_err("silent").to_string();
+    assert!(said.contains("it reported `accuracy`, `loss`"), "{said}");
+}
+
+#[test]
+fn a_script_that_fails_or_leaves_no_model_says_so() {
+    let said = |script: &str| shell(script).1.expect_err("it fails").to_string();
+    let failed = said("echo no such column >&2; exit 3");
+    assert!(failed.contains("code 3") && failed.contains("no such column"), "{failed}");
+    assert!(said("true").contains("left no model"));
+    assert!(said("kill -9 $$").contains("did not end well"));
+    let link = said("ln -s /etc/passwd $SM_MODEL_DIR/model.onnx");
+    assert!(link.contains("left no model"), "{link}");
+}
+
+#[test]
+fn a_recipe_s_native_settings_reach_the_trainer_whole() {
+    let recipe = Recipe::parse(DIGITS, &[]).expect("valid");
+    let job = contract::Job::new(&recipe, "/r".as_ref(), "/w".into(), 2);
+    let variables: BTreeMap<_, _> = job.variables().into_iter().collect();
+    let Trainer::Native(native) = recipe.trainer() else { panic!("native") };
+    let read: crate::Native = serde_json::from_str(&variables["SM_HPS"]).expect("settings");
+    assert_eq!(&read, native);
+    assert!(matches!(Recipe::parse("x", &[]), Err(RecipeError::Toml(_))));
+}

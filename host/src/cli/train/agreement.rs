@@ -1,0 +1,153 @@
+//! Whether the backends of this machine answer as the trainer did.
+//!
+//! A trainer leaves `answers.npz` in `$SM_OUTPUT_DATA_DIR`: arrays with the names of the model's inputs and outputs. Hospes' own always
+//! does. Of others it may be missing; then there is nothing to compare with.
+
+use std::time::{Duration, Instant};
+
+use crate::backend::{BackendKind, Device};
+use crate::config::Config;
+use crate::data::{self, Format, Options};
+use crate::host::inference_settings;
+use crate::inference::backend::{Call, Placement};
+use crate::inference::{Inference, ModelSource};
+use crate::tensor::{DataType, Tensor};
+use crate::training::Trainer;
+use crate::training::report::Agreement;
+use bytes::Bytes;
+use hospes_cli::failure::{During as _, Failure};
+use hospes_cli::screen::Screen;
+
+use super::{MakeRuntime, Plan};
+
+/// The file that a trainer leaves.
+const ANSWERS: &str = "answers.npz";
+
+/// How far a number may be from the trainer's, relative to the number where it is above 1.
+const TOLERANCE: f64 = 1e-5;
+
+/// How long the rows may take on a backend.
+const COMPUTE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Loads the model on each backend that can be used here, and compares its answers.
+///
+/// # Errors
+/// If one differs, if none takes the model, or if one does not take a model of Hospes' own.
+pub(super) fn check(
+    config: &Config,
+    model: &[u8],
+    plan: &Plan,
+    make_runtime: MakeRuntime,
+    screen: Screen,
+) -> Result<Vec<Agreement>, Failure> {
+    let _progress = screen.spinner("comparing the backends with the trainer");
+    let path = plan.job.output_dir().join(ANSWERS);
+    // Not through a link: what a foreign trainer leaves must not lead elsewhere.
+    let is_there = std::fs::symlink_metadata(&path).is_ok_and(|about| about.is_file());
+    let arrays: Vec<(String, Tensor)> = if is_there {
+        let read = data::read(&path, &Options { format: Some(Format::Npz), ..Options::default() })?;
+        read.columns().iter().map(|column| (column.name.clone(), column.tensor.clone())).collect()
+    } else {
+        Vec::new()
+    };
+    let all = matches!(plan.recipe.trainer(), Trainer::Native(_));
+    let runtime = make_runtime().during(|| "cannot start threads".into())?;
+    let model = Bytes::copy_from_slice(model);
+    let compared = runtime.block_on(compare(config, model, &arrays, all));
+    runtime.shutdown_background();
+    compared
+}
+
+/// `all`: every backend must take the model.
+async fn compare(
+    config: &Config,
+    model: Bytes,
+    arrays: &[(String, Tensor)],
+    all: bool,
+) -> Result<Vec<Agreement>, Failure> {
+    let inference = Inference::start(inference_settings(config))
+        .await
+        .during(|| "cannot start a worker".into())?;
+    let usable: Vec<BackendKind> = inference
+        .backends()
+        .iter()
+        .filter(|status| status.usable.is_ok())
+        .map(|status| status.kind)
+        .collect();
+    let (mut compared, mut taken, mut refusal) = (Vec::new(), false, None);
+    for kind in usable {
+        let publisher = "trainer".parse().map_err(Failure::from)?;
+        let source = ModelSource::in_memory(publisher, model.clone());
+        let placement = Placement { backend: Some(kind), device: Device::Cpu };
+        let graph = match inference.load(source, placement).await {
+            Ok(graph) => graph,
+            Err(error) => {
+                refusal = Some((kind, error));
+                if all { break } else { continue }
+            }
+        };
+        taken = true;
+        if arrays.is_empty() {
+            continue;
+        }
+        let is_input = |name: &str| graph.signature().inputs.iter().any(|input| input.name == name);
+        let (inputs, wanted): (Vec<_>, Vec<_>) =
+            arrays.iter().cloned().partition(|(name, _)| is_input(name));
+        let call = Call::of_nobody(Instant::now() + COMPUTE_TIMEOUT);
+        let outputs = graph
+            .compute(inputs, call)
+            .await
+            .during(|| format!("`{kind}` does not compute the trainer's rows"))?;
+        let mut worst = 0.0_f64;
+        let mut rows = 0;
+        for (name, wanted) in &wanted {
+            let output = outputs.iter().find(|(output, _)| output == name);
+            let (_, output) = output.ok_or_else(|| {
+                Failure::new(format!("`{ANSWERS}` has an array `{name}`, which is neither input nor output of the model"))
+            })?;
+            worst = worst.max(difference(name, output, wanted)?);
+            rows = wanted.shape().first().copied().unwrap_or_default() as u64;
+        }
+        if worst > TOLERANCE {
+            let message = format!(
+                "the model is not kept: `{kind}` answers otherwise than the trainer, by {worst:.1e}; at most {TOLERANCE:.0e} is allowed"
+            );
+            return Err(Failure::new(message).fix("report this with the recipe; a script of yours must export the model that it trained"));
+        }
+        compared.push(Agreement { backend: kind.to_string(), rows, difference: worst });
+    }
+    if let Some((kind, error)) = refusal.filter(|_| all || !taken) {
+        return Err(error).during(|| format!("the model is not kept: `{kind}` does not take it"));
+    }
+    if !taken {
+        return Err(Failure::new("no backend can be used here, so the model was not tried")
+            .fix("run `hospes doctor`"));
+    }
+    Ok(compared)
+}
+
+/// The greatest difference, relative where the number is above 1.
+fn difference(name: &str, ours: &Tensor, theirs: &Tensor) -> Result<f64, Failure> {
+    let numbers = |tensor: &Tensor| -> Option<Vec<f32>> {
+        let (chunks, _) = tensor.data().as_chunks::<4>();
+        let is_float = tensor.data_type() == DataType::F32;
+        is_float.then(|| chunks.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect())
+    };
+    if ours.shape() != theirs.shape() {
+        return Err(Failure::new(format!(
+            "output `{name}` has the shape {:?}, the trainer's answers {:?}",
+            ours.shape(),
+            theirs.shape()
+        )));
+    }
+    let (Some(ours), Some(theirs)) = (numbers(ours), numbers(theirs)) else {
+        // Labels and the like: the same or not.
+        return Ok(if ours.data() == theirs.data() { 0.0 } else { f64::INFINITY });
+    };
+    let pairs = ours.iter().zip(&theirs).map(|(one, other)| (f64::from(*one), f64::from(*other)));
+    // What is no number differs from all.
+    Ok(pairs.fold(0.0, |worst, (one, other)| {
+        let apart = (one - other).abs() / other.abs().max(1.0);
+        if apart.is_nan() { f64::INFINITY } else { apart.max(worst) }
+    }))
+}

@@ -1,0 +1,176 @@
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+
+use burn_tensor::Device;
+use hospes_core::id::Digest;
+use hospes_training::{Event, Native};
+
+use crate::data::{Inputs, Picture, Rows, RowsError, Wanted};
+use crate::fit::{FitError, Training};
+use crate::net::Net;
+use crate::prepare::Preparation;
+use crate::random::{Random, Use};
+
+fn native(text: &str) -> Native {
+    let recipe = format!("[data]\ntrain = {{ path = \"x\" }}\n[native]\n{text}");
+    let mut recipe = hospes_training::Recipe::parse(&recipe, &[]).expect("valid");
+    recipe.native_mut().expect("native").clone()
+}
+
+/// Pictures of 8x8 pixels with a bar, upright or lying, among noise.
+fn bars(count: usize) -> Rows {
+    let mut random = Random::new(1, Use::Order { epoch: 0 });
+    let mut pixels = Vec::new();
+    let mut of = Vec::new();
+    for row in 0..count {
+        let (class, at) = (row % 2, random.below(8));
+        for y in 0..8 {
+            for x in 0..8 {
+                let bar = if class == 0 { x == at } else { y == at };
+                pixels.push(random.below(120) as u8 + if bar { 130 } else { 0 });
+            }
+        }
+        of.push(class as u32);
+    }
+    let shape = Picture { height: 8, width: 8, channels: 1, names_channels: false };
+    Rows {
+        inputs: Inputs::Pictures { shape, pixels: pixels.into() },
+        wanted: Wanted::Classes { of, names: vec!["upright".into(), "lying".into()] },
+    }
+}
+
+struct Trained {
+    weights: Result<Vec<Vec<f32>>, FitError>,
+    events: Vec<Event>,
+}
+
+/// Trains on the bars. `stop` ends it there, as kill would.
+fn train(native: &Native, checkpoint: &Path, stop: Option<usize>) -> Option<Trained> {
+    let (rows, test) = (bars(600), bars(200));
+    let preparation = Preparation::of(&rows);
+    let net = Net::new(native, &preparation.shape(), rows.outputs()).expect("it fits");
+    let (learnt, held) = crate::split(&rows, native).expect("enough rows");
+    let training = Training {
+        native,
+        net: &net,
+        preparation: &preparation,
+        answer: (1.0, 0.0),
+        rows: &rows,
+        learnt,
+        held,
+        test: Some(&test),
+        device: Device::flex(),
+    };
+    let mut events = Vec::new();
+    let run = || {
+        let mut tell = |event: &Event| {
+            if Some(events.len()) == stop {
+                std::panic::resume_unwind(Box::new("stopped"));
+            }
+            events.push(event.clone());
+        };
+        training.run(checkpoint, Digest::of(b"bars"), &mut tell)
+    };
+    let weights = catch_unwind(AssertUnwindSafe(run)).ok()?;
+    Some(Trained { weights, events })
+}
+
+const CNN: &str = "task = \"image\"\narchitecture = \"cnn\"\nwidths = [4, 8]\nepochs = 6\nbatch = 20\n
+    augment = { shift = 1, flip = true }\noptimizer = { kind = \"adamw\", lr = 0.01, schedule = \"cosine\", warmup = 1 }\n";
+
+#[test]
+fn a_network_learns_and_a_resumed_training_ends_the_same() {
+    let native = native(CNN);
+    let folder = tempfile::tempdir().expect("a folder");
+    let whole = train(&native, &folder.path().join("a"), None).expect("it ends");
+    let weights = whole.weights.expect("trained");
+    let last = &whole.events.last().expect("some").metrics;
+    assert!(last["accuracy"] >= 0.95, "{last:?}");
+    assert_eq!(whole.events.len(), 6);
+    // In the fourth epoch, after three checkpoints.
+    assert!(train(&native, &folder.path().join("b"), Some(3)).is_none());
+    let resumed = train(&native, &folder.path().join("b"), None).expect("it ends");
+    assert_eq!(resumed.weights.expect("trained"), weights);
+    assert_eq!(resumed.events, whole.events);
+    let other = crate::tests::native(&format!("{CNN}seed = 2\n"));
+    let other = train(&other, &folder.path().join("c"), None).expect("it ends");
+    assert_ne!(other.weights.expect("trained"), weights);
+}
+
+#[test]
+fn early_stopping_keeps_the_best_weights_and_survives_a_stop() {
+    let text = CNN.replace("epochs = 6", "epochs = 40")
+        + "early_stop = { patience = 2, validation = 0.2 }\n";
+    let native = native(&text);
+    let folder = tempfile::tempdir().expect("a folder");
+    let whole = train(&native, &folder.path().join("a"), None).expect("it ends");
+    let losses: Vec<f64> =
+        whole.events.iter().map(|event| event.metrics["validation_loss"]).collect();
+    if losses.len() < 40 {
+        let best = losses.iter().copied().fold(f64::INFINITY, f64::min);
+        assert!(losses[losses.len() - 2..].iter().all(|loss| *loss >= best), "{losses:?}");
+        assert_eq!(losses[losses.len() - 3], best, "{losses:?}");
+    }
+    assert!(train(&native, &folder.path().join("b"), Some(losses.len() - 1)).is_none());
+    let resumed = train(&native, &folder.path().join("b"), None).expect("it ends");
+    assert_eq!(resumed.weights.expect("trained"), whole.weights.expect("trained"));
+}
+
+#[test]
+fn a_learning_rate_that_is_too_high_is_named() {
+    let text =
+        CNN.replace("lr = 0.01", "lr = 1e30").replace("adamw", "sgd").replace(", warmup = 1", "");
+    let folder = tempfile::tempdir().expect("a folder");
+    let trained = train(&native(&text), &folder.path().join("a"), None).expect("it ends");
+    let said = trained.weights.expect_err("diverged").to_string();
+    assert!(said.contains("lower the learning rate"), "{said}");
+}
+
+#[test]
+fn networks_that_do_not_fit_are_refused() {
+    let lenet = native("task = \"image\"\narchitecture = \"lenet\"\n");
+    assert!(Net::new(&lenet, &[1, 28, 28], 10).is_ok());
+    assert!(Net::new(&lenet, &[1, 5, 5], 10).is_err());
+    let cnn = native("task = \"image\"\narchitecture = \"cnn\"\nwidths = [1, 1, 1, 1, 1]\n");
+    assert!(Net::new(&cnn, &[1, 28, 28], 10).is_err());
+    let mlp = native("task = \"image\"\narchitecture = \"mlp\"\nwidths = [16384]\n");
+    assert!(Net::new(&mlp, &[3, 4000, 4000], 10).is_err());
+}
+
+fn table(text: &str, more: &str) -> Result<Rows, RowsError> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("t.csv");
+    std::fs::write(&path, text).expect("written");
+    let native =
+        native(&format!("task = \"table\"\narchitecture = \"mlp\"\ntarget = \"y\"\n{more}"));
+    Rows::read("train", &path, &native, None)
+}
+
+#[test]
+fn tables_become_numbers_and_categories() {
+    let rows = table("size,colour,y\n1,red,a\n2,blue,b\n3,red,a\n", "").expect("valid");
+    let preparation = Preparation::of(&rows);
+    assert_eq!(preparation.shape(), [3]);
+    let numbers = preparation.apply(&rows, &[0, 1], None);
+    // `blue` is before `red`; 1, 2, 3 have the mean 2 and the deviation 0.8165.
+    assert!((numbers[0] + 1.2247).abs() < 1e-3 && numbers[3].abs() < 1e-6, "{numbers:?}");
+    assert_eq!([&numbers[1..3], &numbers[4..6]], [&[0.0, 1.0], &[1.0, 0.0]]);
+    let number = table("x,y\n1,0.5\n2,1.5\n", "").expect("valid");
+    assert!(matches!(number.wanted, Wanted::Numbers(_)));
+    assert_eq!(number.outputs(), 1);
+}
+
+#[test]
+fn faults_of_data_are_named() {
+    let said = |text: &str, more: &str| table(text, more).expect_err("refused").to_string();
+    let missing = said("x,z,y\n1,2,a\n,3,b\n,4,b\n", "");
+    assert!(
+        missing.contains("column `x`") && missing.contains("misses 2 cells, the first in row 2"),
+        "{missing}"
+    );
+    assert!(said("x,y\n1,a\n2,a\n", "").contains("have the same class"));
+    assert!(said("x,y\n1,0.5\n2,0.5\n", "").contains("have the same number"));
+    assert!(said("y\na\nb\n", "").contains("column"));
+    assert!(said("x,y\n1,a\n2,b\n", "ignore = [\"z\"]\n").contains("`ignore` names column `z`"));
+    assert!(said("x,q\n1,a\n2,b\n", "").contains('y'));
+}

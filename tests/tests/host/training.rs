@@ -1,0 +1,355 @@
+//! `hospes train`: by Hospes' own trainer and by scripts, its faults, interruptions and confinement. `target/debug/hospes-train` is built by
+//! `make trainer`.
+
+use std::io::Write as _;
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use system_tests::{HostProcess, built, workspace};
+use tempfile::TempDir;
+
+/// Runs `hospes train` in a folder. ONNX Runtime is where the tests' is.
+fn train(folder: &Path, arguments: &[&str]) -> Output {
+    HostProcess::command()
+        .args(["--json", "train"])
+        .args(arguments)
+        .args([Path::new("--data"), &built("runtime")])
+        .current_dir(folder)
+        .output()
+        .expect("it runs")
+}
+
+#[track_caller]
+fn report(output: &Output) -> Value {
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    let answer: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    answer["report"].clone()
+}
+
+#[track_caller]
+fn refused(output: &Output, wanted: &str) {
+    let said = format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stderr),
+        String::from_utf8_lossy(&output.stdout)
+    );
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains(wanted), "{wanted} is not in: {said}");
+}
+
+/// Both backends answer as the trainer did.
+#[track_caller]
+fn agree(report: &Value) {
+    let compared = report["agreement"].as_array().expect("compared");
+    let backends: Vec<&str> =
+        compared.iter().filter_map(|found| found["backend"].as_str()).collect();
+    assert_eq!(backends, ["onnxruntime", "tract"]);
+    assert!(
+        compared.iter().all(|found| found["difference"].as_f64().expect("a number") <= 1e-5),
+        "{compared:?}"
+    );
+}
+
+fn write(path: &Path, text: impl AsRef<[u8]>) {
+    std::fs::File::create(path)
+        .and_then(|mut file| file.write_all(text.as_ref()))
+        .expect("written");
+}
+
+/// The lines of the iris data of scikit-learn, every fifth for testing.
+fn iris(folder: &Path) {
+    let packages = built("oracle/lib");
+    let python =
+        std::fs::read_dir(packages).expect("there").next().expect("one").expect("readable").path();
+    let text = std::fs::read_to_string(python.join("site-packages/sklearn/datasets/data/iris.csv"))
+        .expect("there");
+    let names = ["setosa", "versicolor", "virginica"];
+    let mut parts = ["train", "test"]
+        .map(|_| "sepal_length,sepal_width,petal_length,petal_width,species\n".to_owned());
+    for (row, line) in text.lines().skip(1).enumerate() {
+        let (numbers, class) = line.rsplit_once(',').expect("columns");
+        let class: usize = class.parse().expect("a class");
+        parts[usize::from(row % 5 == 0)] += &format!("{numbers},{}\n", names[class]);
+    }
+    write(&folder.join("iris.csv"), &parts[0]);
+    write(&folder.join("iris-test.csv"), &parts[1]);
+}
+
+/// A folder with an example of `host/templates/train`, with these words replaced.
+fn example(recipe: &str, replaced: &[(&str, &str)]) -> TempDir {
+    let folder = tempfile::tempdir().expect("a folder");
+    for entry in std::fs::read_dir(workspace().join("host/templates/train")).expect("there") {
+        let path = entry.expect("readable").path();
+        let name = path.file_name().expect("a name").to_owned();
+        let mut text = std::fs::read_to_string(&path).expect("text");
+        if name == recipe {
+            for (from, to) in replaced {
+                assert!(text.contains(from), "{from}");
+                text = text.replace(from, to);
+            }
+        }
+        write(&folder.path().join(name), text);
+    }
+    iris(folder.path());
+    folder
+}
+
+/// Fashion-MNIST, as the example's recipe names it.
+fn fashion(replaced: &[(&str, &str)]) -> TempDir {
+    let folder = example("fashion.toml", replaced);
+    let place = folder.path().join("fashion/usr/share/datasets/fashion-mnist");
+    std::fs::create_dir_all(&place).expect("made");
+    for entry in std::fs::read_dir(built("samples/fashion")).expect("`make downloads`") {
+        let path = entry.expect("readable").path();
+        let name = path.file_name().expect("a name").to_owned();
+        // Names of the same files, where the file system can.
+        std::fs::hard_link(&path, place.join(&name))
+            .or_else(|_| std::fs::copy(&path, place.join(name)).map(drop))
+            .expect("there");
+    }
+    folder
+}
+
+#[test]
+fn the_paper_s_net_learns_clothing() {
+    let folder = fashion(&[("epochs = 10", "epochs = 1"), ("accuracy = 0.89", "accuracy = 0.82")]);
+    let output = train(folder.path(), &["fashion.toml", "--threads", "1"]);
+    let report = report(&output);
+    agree(&report);
+    assert_eq!(report["agreement"][0]["rows"], 64);
+    assert_eq!(report["confined"], true);
+    assert!(report["metrics"]["accuracy"].as_f64().expect("a number") >= 0.82, "{report}");
+    let out = folder.path().join("fashion");
+    for file in ["model.onnx", "report.json", "events.jsonl", "curves.svg", "log.txt"] {
+        assert!(out.join(file).is_file(), "{file}");
+    }
+    // The model takes pictures as they are in the file.
+    let again = train(folder.path(), &["fashion.toml"]);
+    refused(&again, "--force");
+}
+
+/// Small pictures in IDX: bars, upright or lying.
+fn bars(folder: &Path, name: &str, count: usize) {
+    let mut images = vec![0, 0, 8, 3];
+    [count, 8, 8].iter().for_each(|size| images.extend((*size as u32).to_be_bytes()));
+    let mut labels = vec![0, 0, 8, 1];
+    labels.extend((count as u32).to_be_bytes());
+    let mut state = 7_u32;
+    for row in 0..count {
+        let at = row / 2 % 8;
+        for pixel in 0..64 {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            let (y, x) = (pixel / 8, pixel % 8);
+            let bar = if row % 2 == 0 { x == at } else { y == at };
+            images.push((state >> 25) as u8 + if bar { 120 } else { 0 });
+        }
+        labels.push((row % 2) as u8);
+    }
+    write(&folder.join(format!("{name}-images-idx3-ubyte")), images);
+    write(&folder.join(format!("{name}-labels-idx1-ubyte")), labels);
+}
+
+fn bars_recipe(epochs: u32) -> TempDir {
+    let folder = tempfile::tempdir().expect("a folder");
+    bars(folder.path(), "a", 2000);
+    bars(folder.path(), "b", 200);
+    let recipe = format!(
+        "[data]\ntrain = {{ path = \"a\" }}\ntest = {{ path = \"b\" }}\n[native]\ntask = \"image\"\narchitecture = \"cnn\"\n\
+         widths = [4, 8]\nepochs = {epochs}\nbatch = 16\noptimizer = {{ kind = \"sgd\", lr = 0.02, momentum = 0.9 }}\n\
+         augment = {{ flip = true }}\n[gate]\naccuracy = 0.9\n"
+    );
+    write(&folder.path().join("bars.toml"), recipe);
+    folder
+}
+
+#[test]
+fn the_same_seed_gives_the_same_bytes_and_so_does_a_resumed_training() {
+    let folder = bars_recipe(5);
+    let made = |out: &str| std::fs::read(folder.path().join(out).join("model.onnx")).expect("made");
+    let one = report(&train(folder.path(), &["bars.toml", "--threads", "1", "--out", "one"]));
+    agree(&one);
+    report(&train(folder.path(), &["bars.toml", "--threads", "1", "--out", "two", "--seed", "0"]));
+    report(&train(
+        folder.path(),
+        &["bars.toml", "--threads", "1", "--out", "other", "--seed", "9"],
+    ));
+    assert_eq!(made("one"), made("two"));
+    assert_ne!(made("one"), made("other"));
+
+    let mut command = HostProcess::command();
+    command
+        .args(["train", "bars.toml", "--threads", "1", "--out", "cut"])
+        .current_dir(folder.path());
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it starts");
+    let events = folder.path().join("cut/work/events");
+    let until = Instant::now() + Duration::from_secs(120);
+    // An epoch is done, and the next has begun.
+    while !std::fs::read_to_string(&events).unwrap_or_default().contains("\"epoch\":1") {
+        assert!(Instant::now() < until, "no epoch has ended");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    child.kill().expect("killed");
+    child.wait().expect("ended");
+    assert!(!folder.path().join("cut/model.onnx").exists());
+    assert!(folder.path().join("cut/work/checkpoints/epoch").is_file());
+    report(&train(folder.path(), &["bars.toml", "--threads", "1", "--out", "cut", "--resume"]));
+    assert_eq!(made("cut"), made("one"));
+    let events = |out: &str| {
+        std::fs::read_to_string(folder.path().join(out).join("events.jsonl")).expect("made")
+    };
+    let epochs = |text: String| {
+        text.lines()
+            .filter(|line| line.contains("\"epoch\""))
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(epochs(events("cut")), epochs(events("one")));
+
+    // Another training's checkpoint is not taken.
+    let output = train(
+        folder.path(),
+        &["bars.toml", "--out", "cut", "--resume", "--force", "--set", "lr=0.5"],
+    );
+    refused(&output, "of other settings or other data");
+}
+
+#[test]
+fn a_table_s_model_takes_rows_as_they_are() {
+    let folder = example("table.toml", &[]);
+    let report = report(&train(folder.path(), &["table.toml"]));
+    agree(&report);
+    assert!(report["metrics"]["accuracy"].as_f64().expect("a number") >= 0.9, "{report}");
+    // A number instead of a class, and a column of texts.
+    let recipe = std::fs::read_to_string(folder.path().join("table.toml")).expect("there");
+    let recipe = recipe
+        .replace("target = \"species\"", "target = \"petal_width\"")
+        .replace("accuracy = 0.9", "r2 = 0.8");
+    write(&folder.path().join("width.toml"), recipe);
+    let report = self::report(&train(folder.path(), &["width.toml"]));
+    agree(&report);
+    assert!(report["metrics"]["r2"].as_f64().expect("a number") >= 0.8, "{report}");
+}
+
+#[test]
+fn faults_are_named_before_anything_is_trained() {
+    let folder = example("table.toml", &[]);
+    let data = std::fs::read_to_string(folder.path().join("iris.csv")).expect("there");
+    write(&folder.path().join("iris.csv"), data.replacen("5.0,3.6,1.4,0.2", "5.0,,1.4,0.2", 1));
+    refused(&train(folder.path(), &["table.toml"]), "sepal_width");
+    write(&folder.path().join("iris.csv"), data.replacen("5.0,3.6,1.4,0.2", "5.0,1.4,0.2", 1));
+    refused(&train(folder.path(), &["table.toml"]), "iris.csv");
+    write(&folder.path().join("iris.csv"), &data);
+    refused(&train(folder.path(), &["table.toml", "--set", "epoch=3"]), "unknown field `epoch`");
+    refused(&train(folder.path(), &["table.toml", "--set", "target=name"]), "name");
+    refused(
+        &train(folder.path(), &["table.toml", "--set", "gate.accuracy=1.1"]),
+        "the gate asks for 1.1000",
+    );
+    assert!(!folder.path().join("table/model.onnx").exists());
+    assert!(folder.path().join("table/events.jsonl").is_file());
+
+    report_locked(folder.path());
+    write(&folder.path().join("iris.csv"), data + "5.0,3.6,1.4,0.2,setosa\n");
+    refused(&train(folder.path(), &["table.toml", "--force"]), "data set `train` at");
+}
+
+#[track_caller]
+fn report_locked(folder: &Path) {
+    let locked = train(folder, &["table.toml", "--lock"]);
+    assert!(locked.status.success(), "{}", String::from_utf8_lossy(&locked.stderr));
+    let recipe = std::fs::read_to_string(folder.join("table.toml")).expect("there");
+    assert_eq!(recipe.matches("sha256 = ").count(), 2, "{recipe}");
+    assert!(recipe.starts_with("# A class from a table"), "{recipe}");
+}
+
+/// The oracle's Python as the examples name one of a virtual environment.
+fn python() -> (String, String) {
+    let oracle = built("oracle");
+    (oracle.join("bin/python").display().to_string(), oracle.display().to_string())
+}
+
+#[test]
+fn a_script_of_scikit_learn_trains_under_the_contract() {
+    let (python, environment) = python();
+    let folder = example(
+        "sklearn.toml",
+        &[
+            ("\".venv/bin/python\"", &format!("\"{python}\"")),
+            ("\".venv\"", &format!("\"{environment}\"")),
+        ],
+    );
+    let report = report(&train(folder.path(), &["sklearn.toml", "--seed", "5"]));
+    agree(&report);
+    assert_eq!(report["confined"], true);
+    assert_eq!(report["recipe"]["command"]["hyperparameters"]["seed"], 5);
+    assert!(report["metrics"]["accuracy"].as_f64().expect("a number") >= 0.9, "{report}");
+}
+
+/// Whether this machine's Python has PyTorch, as Debian packages it.
+fn has_pytorch() -> bool {
+    let tried = std::process::Command::new("/usr/bin/python3")
+        .args(["-c", "import torch, numpy"])
+        .stderr(Stdio::null())
+        .status();
+    tried.is_ok_and(|status| status.success())
+}
+
+#[test]
+fn a_script_of_pytorch_trains_under_the_contract() {
+    if !has_pytorch() {
+        let _ = writeln!(
+            std::io::stderr(),
+            "skipped: /usr/bin/python3 has no PyTorch (Debian: python3-torch)"
+        );
+        return;
+    }
+    let folder = fashion(&[]);
+    let report = report(&train(folder.path(), &["pytorch.toml", "--threads", "1"]));
+    agree(&report);
+    assert!(report["metrics"]["accuracy"].as_f64().expect("a number") >= 0.8, "{report}");
+}
+
+#[test]
+fn a_confined_script_reaches_nothing_but_its_own() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.set_nonblocking(true).expect("set");
+    let port = listener.local_addr().expect("bound").port();
+    let secret = folder.path().join("secret");
+    write(&secret, "the planted secret");
+    write(&folder.path().join("data.csv"), "x,y\n1,a\n");
+    let outside: PathBuf = folder.path().join("outside");
+    let script = format!(
+        "import os, socket\nfound = []\n\
+         def attempt(what, do):\n    try:\n        do(); found.append(what)\n    except OSError: pass\n\
+         attempt('read', lambda: open({secret:?}).read())\n\
+         attempt('wrote', lambda: open({outside:?}, 'w').write('x'))\n\
+         attempt('appended', lambda: open(os.environ['SM_CHANNEL_TRAIN'], 'a').write('x'))\n\
+         attempt('connected', lambda: socket.create_connection(('127.0.0.1', {port}), 2))\n\
+         attempt('own', lambda: open(os.environ['SM_CHANNEL_TRAIN']).read())\n\
+         print('reached:', ' '.join(found), os.environ.get('PLANTED', 'unset'))\n\
+         open(os.environ['SM_MODEL_DIR'] + '/model.onnx', 'wb').write(b'no model')\n"
+    );
+    write(&folder.path().join("hostile.py"), script);
+    let recipe = "[data]\ntrain = { path = \"data.csv\" }\n[command]\nargv = [\"python3\", \"hostile.py\"]\n";
+    write(&folder.path().join("hostile.toml"), recipe);
+    let run = |more: &[&str]| {
+        let mut command = HostProcess::command();
+        command.args(["train", "hostile.toml", "--force"]).args(more).env("PLANTED", "planted");
+        let output = command.current_dir(folder.path()).output().expect("it runs");
+        let log =
+            std::fs::read_to_string(folder.path().join("hostile/log.txt")).unwrap_or_default();
+        (output, log)
+    };
+    let (output, log) = run(&[]);
+    assert_eq!(log, "reached: own unset\n", "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(!outside.exists());
+    assert!(listener.accept().is_err(), "nothing may connect");
+    // The same script, trusted, reaches it all: the test would see it.
+    let (_, log) = run(&["--unconfined"]);
+    assert_eq!(log, "reached: read wrote appended connected own unset\n");
+}
