@@ -68,6 +68,29 @@ pub fn constant(scope: &Scope<'_>, name: &str) -> Option<Array> {
     computed(scope, name, NODES_MAX)
 }
 
+/// The shape of such an array, without its numbers.
+pub fn shape(scope: &Scope<'_>, name: &str) -> Option<Vec<usize>> {
+    shaped(scope, name, NODES_MAX)
+}
+
+fn shaped(scope: &Scope<'_>, name: &str, nodes: usize) -> Option<Vec<usize>> {
+    if let Some(tensor) = scope.constant(name) {
+        return tensor.dims.iter().map(|size| usize::try_from(*size).ok()).collect();
+    }
+    let node = scope.source(name)?;
+    let nodes = nodes.checked_sub(1)?;
+    let input = |at: usize| shaped(scope, node.inputs.get(at)?, nodes);
+    match node.operator.as_str() {
+        "Identity" | "Cast" | "DequantizeLinear" if node.is("", &node.operator) => input(0),
+        "Mul" if node.is("", "Mul") => {
+            let (one, other) = (input(0)?, input(1)?);
+            let is_larger = one.iter().product::<usize>() >= other.iter().product();
+            Some(if is_larger { one } else { other })
+        }
+        _ => None,
+    }
+}
+
 fn computed(scope: &Scope<'_>, name: &str, nodes: usize) -> Option<Array> {
     if let Some(tensor) = scope.constant(name) {
         return Array::of(tensor);

@@ -4,7 +4,7 @@ use hospes_onnx::Model;
 use hospes_onnx::model::walk::Scope;
 use hospes_onnx::model::{Graph, Node, Value};
 
-use crate::array::{Array, constant};
+use crate::array::{Array, constant, shape};
 
 /// What a layer computes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,8 +35,8 @@ impl Layer {
             _ => return None,
         };
         let [data, weights, ..] = &node.inputs[..] else { return None };
-        let rank = constant(scope, weights)?.dims.len();
-        let is_data = constant(scope, data).is_none();
+        let rank = shape(scope, weights)?.len();
+        let is_data = shape(scope, data).is_none();
         let is_plain = match kind {
             Kind::Conv => rank >= 3,
             Kind::MatMul => rank == 2,
