@@ -19,6 +19,7 @@ mod manifest;
 mod names;
 mod pack;
 mod project;
+pub mod provenance;
 mod registry;
 mod shape;
 mod sign;

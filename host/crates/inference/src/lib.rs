@@ -39,13 +39,13 @@ pub use pool::in_memory as file_in_memory;
 pub use remote::WorkerStartError;
 pub use signature::{InputError, ModelSignature, OutputSpec, Sizes, TensorSpec};
 pub use strikes::Incident;
-use trial::NO_TIME;
+use trial::{Candidate, NO_TIME};
 pub use trial::{Trial, TrialError, TrialTime};
 
 use hospes_config::{BackendChoice, Isolation};
 use hospes_core::backend::{BackendKind, Device};
 use hospes_core::id::{AccountName, Digest};
-use hospes_onnx::{self as onnx, ModelFacts, ModelRefused};
+use hospes_onnx::{self as onnx, Accepted, ModelFacts, ModelRefused};
 use hospes_telemetry::Allowances;
 use hospes_worker::{Confinement, Program};
 
@@ -350,10 +350,11 @@ impl Inference {
         time: TrialTime,
     ) -> Result<Trial, TrialError> {
         let place = self.place(&source, graph.backend());
+        let accepted = accepted(graph.facts(), source.bytes.clone()).await;
         let Place::Worker(Together::Publisher(publisher)) = place else {
-            return graph.try_out(time, LOST_MAX).await;
+            return Candidate { graph, accepted: &accepted }.try_out(time, LOST_MAX).await;
         };
-        let how = match graph.try_out(time, 1).await {
+        let how = match (Candidate { graph, accepted: &accepted }).try_out(time, 1).await {
             Err(TrialError::Ends { how }) => how,
             tried => return tried,
         };
@@ -362,10 +363,14 @@ impl Inference {
         let group = self.pool.group(Together::Model(publisher, source.digest));
         let loading = RemoteModel::load(group, source, kind);
         match tokio::time::timeout_at(time.until().into(), loading).await {
-            Ok(Ok(model)) => match Graph::remote(model, known).try_out(time, LOST_MAX).await {
-                Ok(Trial::Inconclusive(why)) => Err(TrialError::Unclear { how, why }),
-                tried => tried,
-            },
+            Ok(Ok(model)) => {
+                let graph = Graph::remote(model, known);
+                let alone = Candidate { graph: &graph, accepted: &accepted };
+                match alone.try_out(time, LOST_MAX).await {
+                    Ok(Trial::Inconclusive(why)) => Err(TrialError::Unclear { how, why }),
+                    tried => tried,
+                }
+            }
             Ok(Err(error @ LoadError::Workers { .. })) => {
                 Err(TrialError::Unclear { how, why: error.to_string() })
             }
@@ -456,6 +461,16 @@ impl Inference {
 async fn walk(bytes: Bytes, kind: BackendKind) -> Result<ModelFacts, LoadError> {
     let walked = tokio::task::spawn_blocking(move || onnx::check(&bytes)).await;
     Ok(walked.map_err(|_panic| LoadError::Panicked { kind })??)
+}
+
+/// Categories that the model lists for its inputs. Few models need them, so others are not read for them.
+async fn accepted(facts: &ModelFacts, bytes: Bytes) -> Vec<Accepted> {
+    if !facts.has("ai.onnx.ml", "OneHotEncoder") {
+        return Vec::new();
+    }
+    let read = move || onnx::Model::read(bytes).map(|model| onnx::accepted(&model));
+    // A model that passed the check can be read. Otherwise the inputs are made up without.
+    tokio::task::spawn_blocking(read).await.ok().and_then(Result::ok).unwrap_or_default()
 }
 
 /// The backends of a host with these settings, and why any is not usable.

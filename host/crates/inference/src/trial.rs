@@ -1,7 +1,7 @@
 //! The trial run of a model before it goes live: rejects models that would fail every call.
 //!
 //! The inputs are generated, and an honest model may reject them because of a number of rows, a rate or a shape. So several different inputs
-//! are tried. A failure counts only if it is the same for all of them, or a defect of the backend.
+//! are tried, with categories that the model lists where it fails for others. A failure counts only if it is the same for all of them, or a defect of the backend.
 
 use std::time::{Duration, Instant};
 
@@ -11,6 +11,7 @@ use super::backend::{BackendError, Call};
 use super::graph::{ComputeError, ErrorClass, Graph};
 use super::signature::TensorSpec;
 use hospes_core::tensor::{self, DataType, RANK_MAX, Tensor, TensorError, pack_strings};
+use hospes_onnx::{Accepted, Category};
 
 /// The attempts, in order: the size of open dimensions, and the content of the elements.
 const ATTEMPTS: [(usize, Fill); 6] = [
@@ -130,7 +131,14 @@ impl Lost {
     }
 }
 
-impl Graph {
+/// A model in its trial.
+pub(super) struct Candidate<'m> {
+    pub(super) graph: &'m Graph,
+    /// Categories that it lists.
+    pub(super) accepted: &'m [Accepted],
+}
+
+impl Candidate<'_> {
     /// Runs the model with small generated inputs, or finds that it cannot run. After `lost_max` crashes it is rejected. After a single
     /// crash it must still succeed once.
     ///
@@ -189,7 +197,7 @@ impl Graph {
 
     /// Whether the model has no required inputs, so that all attempts are equal.
     fn has_no_inputs(&self) -> bool {
-        self.signature().required().next().is_none()
+        self.graph.signature().required().next().is_none()
     }
 
     /// Runs the model once, after its back-off. `None` if that takes too long.
@@ -200,7 +208,7 @@ impl Graph {
     ) -> Option<Result<(), ComputeError>> {
         let attempt = async {
             loop {
-                match self.compute(inputs.to_vec(), Call::of_nobody(until)).await {
+                match self.graph.compute(inputs.to_vec(), Call::of_nobody(until)).await {
                     Err(ComputeError::BackedOff { wait }) if Instant::now() + wait < until => {
                         tokio::time::sleep(wait).await;
                     }
@@ -239,7 +247,7 @@ impl Graph {
     ) -> Result<Option<Vec<(String, Tensor)>>, TrialError> {
         let mut bytes = 0_usize;
         let mut inputs = Vec::new();
-        for (place, spec) in self.signature().required().enumerate() {
+        for (place, spec) in self.graph.signature().required().enumerate() {
             let shape = smallest(spec, open);
             if shape.len() > RANK_MAX {
                 return Err(TensorError::Rank { rank: shape.len() }.into());
@@ -248,8 +256,8 @@ impl Graph {
                 tensor::count(&shape).ok_or_else(|| TensorError::Shape { shape: shape.clone() })?;
             bytes =
                 bytes.saturating_add(elements.saturating_mul(spec.data_type.size().unwrap_or(5)));
-            if bytes > self.tensor_bytes_max() {
-                let (what, max) = ("inputs", self.tensor_bytes_max());
+            if bytes > self.graph.tensor_bytes_max() {
+                let (what, max) = ("inputs", self.graph.tensor_bytes_max());
                 let error = ComputeError::TooLarge { what, bytes, max };
                 return if is_first { Err(TrialError::Fails(error)) } else { Ok(None) };
             }
@@ -261,7 +269,13 @@ impl Graph {
                 Fill::Ones => 1,
                 Fill::Places => u8::try_from(place).unwrap_or(u8::MAX),
             };
-            let data = elements_of(spec.data_type, number, elements);
+            let mut values = self.accepted.iter().filter(|one| one.input == spec.name).peekable();
+            let data = if values.peek().is_some() {
+                let width = shape.last().copied().unwrap_or(1);
+                with_accepted(spec.data_type, number, elements, width, values)
+            } else {
+                elements_of(spec.data_type, number, elements)
+            };
             inputs.push((spec.name.clone(), Tensor::new(spec.data_type, shape, data)?));
         }
         Ok(Some(inputs))
@@ -277,20 +291,71 @@ fn smallest(spec: &TensorSpec, open: usize) -> Vec<usize> {
 
 /// The bytes of this many elements with this value.
 fn elements_of(ty: DataType, number: u8, count: usize) -> Bytes {
-    let number_bytes: Vec<u8> = match ty {
-        DataType::Bool => vec![number.min(1)],
-        DataType::U8 | DataType::I8 => vec![number.min(i8::MAX as u8)],
-        DataType::U16 | DataType::I16 => u16::from(number).to_le_bytes().into(),
-        DataType::U32 | DataType::I32 => u32::from(number).to_le_bytes().into(),
-        DataType::U64 | DataType::I64 => u64::from(number).to_le_bytes().into(),
-        DataType::F16 => half::f16::from_f32(number.into()).to_le_bytes().into(),
-        DataType::Bf16 => half::bf16::from_f32(number.into()).to_le_bytes().into(),
-        DataType::F32 => f32::from(number).to_le_bytes().into(),
-        DataType::F64 => f64::from(number).to_le_bytes().into(),
-        DataType::Bytes => {
-            let text = number.to_string();
-            return pack_strings(std::iter::repeat_n(text.as_bytes(), count)).unwrap_or_default();
+    if ty == DataType::Bytes {
+        let text = number.to_string();
+        return pack_strings(std::iter::repeat_n(text.as_bytes(), count)).unwrap_or_default();
+    }
+    element(ty, number.into()).repeat(count).into()
+}
+
+/// The same for rows of `width` elements, some columns of which have values that the model lists.
+fn with_accepted<'a>(
+    ty: DataType,
+    number: u8,
+    count: usize,
+    width: usize,
+    accepted: impl Iterator<Item = &'a Accepted>,
+) -> Bytes {
+    let mut columns = vec![Category::Number(number.into()); width];
+    for Accepted { column, category, .. } in accepted {
+        match column {
+            None => columns.fill(category.clone()),
+            Some(column) => {
+                if let Some(place) = columns.get_mut(*column) {
+                    *place = category.clone();
+                }
+            }
         }
-    };
-    number_bytes.repeat(count).into()
+    }
+    let columns: Vec<Vec<u8>> = columns
+        .into_iter()
+        .map(|category| match category {
+            Category::Text(text) => text,
+            Category::Number(number) if ty == DataType::Bytes => number.to_string().into_bytes(),
+            Category::Number(number) => element(ty, number),
+        })
+        .collect();
+    let elements = columns.iter().cycle().take(count).map(Vec::as_slice);
+    if ty == DataType::Bytes {
+        return pack_strings(elements).unwrap_or_default();
+    }
+    elements.flatten().copied().collect()
+}
+
+/// The bytes of one number, or of the nearest that the type has.
+fn element(ty: DataType, number: i64) -> Vec<u8> {
+    /// Little-endian bytes of the nearest number of an integer type.
+    macro_rules! integer {
+        ($type:ty) => {{
+            let (low, high) = (i128::from(<$type>::MIN), i128::from(<$type>::MAX));
+            let number = i128::from(number).clamp(low, high);
+            <$type>::try_from(number).unwrap_or_default().to_le_bytes().into()
+        }};
+    }
+    match ty {
+        DataType::Bool => vec![u8::from(number != 0)],
+        DataType::U8 => integer!(u8),
+        DataType::I8 => integer!(i8),
+        DataType::U16 => integer!(u16),
+        DataType::I16 => integer!(i16),
+        DataType::U32 => integer!(u32),
+        DataType::I32 => integer!(i32),
+        DataType::U64 => integer!(u64),
+        DataType::I64 => integer!(i64),
+        DataType::F16 => half::f16::from_f64(number as f64).to_le_bytes().into(),
+        DataType::Bf16 => half::bf16::from_f64(number as f64).to_le_bytes().into(),
+        DataType::F32 => (number as f32).to_le_bytes().into(),
+        DataType::F64 => (number as f64).to_le_bytes().into(),
+        DataType::Bytes => Vec::new(),
+    }
 }

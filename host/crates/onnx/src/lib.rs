@@ -7,6 +7,7 @@
 //! [`model`] represents a model as values. It reads only what [`check()`] accepts, and writes only that. [`fit()`] finds what else a host would
 //! reject, and [`cure()`] repairs some of it. This crate depends on no backend.
 
+mod accepted;
 mod check;
 mod cure;
 mod facts;
@@ -23,6 +24,7 @@ mod schema;
 mod tests;
 mod wire;
 
+pub use accepted::{Accepted, Category, accepted};
 pub use check::check;
 pub use cure::{CureError, cure};
 pub use facts::{ModelFacts, OperatorCount};

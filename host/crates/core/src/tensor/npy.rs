@@ -42,20 +42,9 @@ pub fn is_npy(bytes: &[u8]) -> bool {
 /// # Errors
 /// [`NpyError`].
 pub fn read(bytes: &Bytes) -> Result<Tensor, NpyError> {
-    let rest = bytes.strip_prefix(MAGIC).ok_or(NpyError::Magic)?;
-    let (start, length) = match rest {
-        [1, _, a, b, ..] => (10, usize::from(u16::from_le_bytes([*a, *b]))),
-        [2 | 3, _, a, b, c, d, ..] => (12, u32::from_le_bytes([*a, *b, *c, *d]) as usize),
-        _ => return Err(NpyError::Header),
-    };
-    if length > HEADER_BYTES_MAX {
-        return Err(NpyError::Header);
-    }
-    let header = bytes.get(start..start + length).ok_or(NpyError::Header)?;
-    let header = Header::read(str::from_utf8(header).map_err(|_| NpyError::Words)?)?;
+    let (header, mut data) = Header::split(bytes)?;
     let (data_type, swapped) = data_type(&header.elements)
         .ok_or_else(|| NpyError::Elements(header.elements.chars().take(40).collect()))?;
-    let mut data = bytes.slice(start + length..);
     let width = data_type.size().filter(|width| *width > 1);
     if let (true, Some(width)) = (swapped, width) {
         data = data.chunks(width).flat_map(|element| element.iter().rev()).copied().collect();
@@ -72,6 +61,53 @@ pub fn read(bytes: &Bytes) -> Result<Tensor, NpyError> {
         _ => rows_of::<8>(data, shape),
     };
     Ok(Tensor::new(data_type, shape.to_vec(), rows)?)
+}
+
+/// Reads an array of texts: of `str` (`<U…`, four bytes a character) or `bytes` (`|S…`), as [`DataType::Bytes`] in UTF-8. NumPy fills short
+/// elements up with zeros, so they end at the last character that is none.
+///
+/// # Errors
+/// [`NpyError`]. Other elements are [`NpyError::Elements`].
+pub fn read_text(bytes: &Bytes) -> Result<Tensor, NpyError> {
+    let (header, data) = Header::split(bytes)?;
+    let refused = || NpyError::Elements(header.elements.chars().take(40).collect());
+    let (kind, count) = header.elements.split_at_checked(2).ok_or_else(refused)?;
+    let count: usize = count.parse().map_err(|_| refused())?;
+    let (unit, swapped) = match kind {
+        "<U" => (4, false),
+        ">U" => (4, true),
+        "|S" => (1, false),
+        _ => return Err(refused()),
+    };
+    let elements = super::count(&header.shape);
+    let elements = elements.ok_or_else(|| TensorError::Shape { shape: header.shape.clone() })?;
+    let width = count.checked_mul(unit).filter(|width| *width > 0).ok_or_else(refused)?;
+    if elements.checked_mul(width) != Some(data.len())
+        || header.column_major && header.shape.len() > 1
+    {
+        return Err(refused());
+    }
+    let texts: Option<Vec<String>> = data
+        .chunks_exact(width)
+        .map(|element| match unit {
+            1 => str::from_utf8(element).ok().map(|text| text.trim_end_matches('\0').to_owned()),
+            _ => characters(element, swapped),
+        })
+        .collect();
+    let texts = texts.ok_or_else(refused)?;
+    let data = super::pack_strings(texts.iter().map(String::as_bytes)).ok_or_else(refused)?;
+    Ok(Tensor::new(DataType::Bytes, header.shape, data)?)
+}
+
+/// An element of four-byte characters.
+fn characters(element: &[u8], swapped: bool) -> Option<String> {
+    let (units, _) = element.as_chunks();
+    let numbers = units.iter().map(|unit| match swapped {
+        true => u32::from_be_bytes(*unit),
+        false => u32::from_le_bytes(*unit),
+    });
+    let text: Option<String> = numbers.map(char::from_u32).collect();
+    Some(text?.trim_end_matches('\0').to_owned())
 }
 
 /// Converts column-major elements to row-major order.
@@ -179,6 +215,22 @@ struct Header {
 }
 
 impl Header {
+    /// The header, and the elements after it.
+    fn split(bytes: &Bytes) -> Result<(Self, Bytes), NpyError> {
+        let rest = bytes.strip_prefix(MAGIC).ok_or(NpyError::Magic)?;
+        let (start, length) = match rest {
+            [1, _, a, b, ..] => (10, usize::from(u16::from_le_bytes([*a, *b]))),
+            [2 | 3, _, a, b, c, d, ..] => (12, u32::from_le_bytes([*a, *b, *c, *d]) as usize),
+            _ => return Err(NpyError::Header),
+        };
+        if length > HEADER_BYTES_MAX {
+            return Err(NpyError::Header);
+        }
+        let header = bytes.get(start..start + length).ok_or(NpyError::Header)?;
+        let header = Self::read(str::from_utf8(header).map_err(|_| NpyError::Words)?)?;
+        Ok((header, bytes.slice(start + length..)))
+    }
+
     fn read(text: &str) -> Result<Self, NpyError> {
         let mut words = Words(text);
         let (mut elements, mut column_major, mut shape) = (None, None, None);
@@ -323,6 +375,34 @@ mod tests {
         for cut in ["(2, 4)", "(3, 3)", "(4294967296, 4294967296, 4)"] {
             let header = format!("{{'descr': '|u1', 'fortran_order': True, 'shape': {cut}}}");
             read(&file(&header, &columns)).expect_err("does not fit");
+        }
+    }
+
+    #[test]
+    fn texts_are_read_by_their_own_reader() {
+        let of = |descr: &str, shape: &str, data: &[u8]| {
+            let header =
+                format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}}}");
+            let tensor = read_text(&file(&header, data))?;
+            assert_eq!(tensor.data_type(), DataType::Bytes);
+            Ok(tensor.strings().map(<[u8]>::to_vec).collect::<Vec<_>>())
+        };
+        // numpy.array(['é', 'ab'])
+        let two = [0xe9, 0, 0, 0, 0, 0, 0, 0, 0x61, 0, 0, 0, 0x62, 0, 0, 0];
+        assert_eq!(of("<U2", "(2,)", &two), Ok(vec!["é".into(), b"ab".into()]));
+        assert_eq!(of(">U1", "(1,)", &[0, 0, 0, 0x61]), Ok(vec![b"a".into()]));
+        assert_eq!(of("|S3", "(2,)", b"a\0\0bcd"), Ok(vec![b"a".into(), b"bcd".into()]));
+        for (descr, shape, data) in [
+            ("<U2", "(2,)", &two[..12]),
+            ("<U1", "(1,)", &[0xff; 4]),
+            ("|S1", "(1,)", &[0xff]),
+            ("<U0", "(1,)", &[]),
+            ("<U99999999999999999999", "(1,)", &[]),
+            ("<U9223372036854775807", "(4,)", &[]),
+            ("<f4", "(1,)", &[0; 4]),
+            ("|O", "(1,)", &[0; 8]),
+        ] {
+            assert!(matches!(of(descr, shape, data), Err(NpyError::Elements(_))), "{descr}");
         }
     }
 

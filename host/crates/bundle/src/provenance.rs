@@ -1,0 +1,299 @@
+//! Where a model comes from: an in-toto Statement (version 1) with SLSA Provenance (version 1) about one training, signed in DSSE.
+//!
+//! [`Training`] says what went in and what came out, each by digest. [`Training::sign`] makes the document, [`Provenance::parse`] reads it
+//! back and verifies the signature. The document claims what it can prove, SLSA build level 1: its signer says how the model was made, and
+//! nobody else watched. Members that in-toto and SLSA allow others to add are ignored, as both require; members of our own build type are
+//! strict. [`check`](Provenance::check) compares a document with the files that are at hand.
+
+mod compare;
+mod listing;
+mod statement;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use hospes_core::dsse::{DsseError, Envelope};
+use hospes_core::id::{Digest, Hasher, Party};
+use hospes_core::key::PartyKey;
+
+pub use compare::{Check, Finding, Places};
+pub use listing::{FOLDER_DEPTH_MAX, FOLDER_FILES_MAX, Listing, ListingError, PARTS_MAX, Part};
+
+/// The payload type of in-toto statements in DSSE (in-toto attestation specification, envelope).
+pub const PAYLOAD_TYPE: &str = "application/vnd.in-toto+json";
+
+/// The build type of a training by `hospes train`: what the parameters of the statement mean.
+pub const BUILD_TYPE: &str = "urn:hospes:train:1";
+
+/// Most data sets of a training.
+pub const DATA_SETS_MAX: usize = 64;
+
+/// Most parameters of a training.
+pub const PARAMETERS_MAX: usize = 256;
+
+/// Longest name, path, licence or version in a provenance, in bytes.
+pub const PROVENANCE_TEXT_BYTES_MAX: usize = 512;
+
+/// Why a provenance was refused.
+#[derive(Debug, thiserror::Error)]
+pub enum ProvenanceError {
+    #[error("`{}` cannot be read", path.display())]
+    Read {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("a folder cannot be recorded")]
+    Folder(#[from] ListingError),
+    #[error("the envelope is refused: use the `provenance.dsse` that `hospes train` wrote")]
+    Envelope(#[from] DsseError),
+    #[error("the payload has type `{found}`, not `{PAYLOAD_TYPE}`: it is not an in-toto statement")]
+    PayloadType { found: String },
+    #[error("the provenance has {count} signatures; it must have one, of who ran the training")]
+    Signers { count: usize },
+    #[error("the payload is not an in-toto statement with SLSA provenance in JSON")]
+    Statement(#[source] serde_json::Error),
+    #[error("`{member}` is `{found}`, not `{expected}`: this version reads only that")]
+    Kind { member: &'static str, found: String, expected: &'static str },
+    #[error(
+        "`builder.id` is `{found}`, but `{signer}` signed: who runs the training must sign for it"
+    )]
+    Builder { found: String, signer: Party },
+    #[error("`{member}` is missing: a training is not proven without it")]
+    Missing { member: &'static str },
+    #[error("`{name}` has no digest that can be compared: record it by `{expected}`")]
+    Digest { name: String, expected: &'static str },
+    #[error("the provenance lists {count} {what}, more than the {count_max} allowed")]
+    TooMany { what: &'static str, count: usize, count_max: usize },
+    #[error(
+        "`{member}` has {bytes} bytes, more than the {PROVENANCE_TEXT_BYTES_MAX} allowed: shorten it"
+    )]
+    TextTooLong { member: &'static str, bytes: usize },
+    #[error("`{member}` holds a control character: write it as plain text")]
+    ControlCharacter { member: &'static str },
+    #[error("the training ends before it starts: correct `finished`")]
+    Backwards,
+}
+
+/// A file, by digest.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Artifact {
+    /// Its name, without a folder: `model.onnx`.
+    pub name: String,
+    /// SHA-256 of its bytes.
+    pub sha256: Digest,
+    /// Its size in bytes.
+    pub bytes: u64,
+}
+
+/// What a data set, or code, consists of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Content {
+    /// One file.
+    File { sha256: Digest, bytes: u64 },
+    /// All files of a folder.
+    Folder(Listing),
+}
+
+/// A data set that a training read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DataSet {
+    /// Its channel in the recipe: `train`, `test`.
+    pub name: String,
+    /// Its path as the recipe says it, so that it can be found again. Not resolved: it says nothing about the machine.
+    pub path: Option<String>,
+    pub content: Content,
+    /// Its licence, as an SPDX expression if there is one (Croissant's `license`).
+    pub licence: Option<String>,
+}
+
+/// The code of a training that does not run natively.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Code {
+    /// A commit of a Git repository without changes.
+    Git {
+        /// 40 or 64 hexadecimal digits.
+        commit: String,
+        /// Where the repository is, if it is known.
+        uri: Option<String>,
+    },
+    /// The files themselves.
+    Files { path: Option<String>, content: Content },
+}
+
+/// What a training started from: a bundle or a model.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Base {
+    /// Its name: `acme/embed@1.2.0`, or a file's.
+    pub name: String,
+    /// SHA-256 of the bundle or the file.
+    pub sha256: Digest,
+}
+
+/// The program that ran the training.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Trainer {
+    /// Its name: `hospes-train`, `python`.
+    pub name: String,
+    pub version: String,
+}
+
+/// One training: what went in, what came out.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Training {
+    /// The model that came out.
+    pub model: Artifact,
+    /// The report about it, with its figures.
+    pub report: Option<Artifact>,
+    /// The events of the run, line by line.
+    pub events: Option<Artifact>,
+    /// The recipe's file.
+    pub recipe: Artifact,
+    /// The seed of its random numbers.
+    pub seed: Option<u64>,
+    /// The parameters as they were used, by name: those of the recipe, with what the command line changed.
+    pub parameters: BTreeMap<String, Value>,
+    /// How it ran: threads, whether it was confined. Nothing that changes the result should be here only.
+    pub environment: BTreeMap<String, Value>,
+    pub data: Vec<DataSet>,
+    pub code: Option<Code>,
+    /// The file that pins the versions of the code's libraries.
+    pub lock: Option<Artifact>,
+    pub base: Option<Base>,
+    pub trainer: Trainer,
+    pub started: Timestamp,
+    pub finished: Timestamp,
+}
+
+/// A training, with a valid signature by who says to have run it. Only [`Provenance::parse`] makes one.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Provenance {
+    signer: Party,
+    training: Training,
+}
+
+impl Artifact {
+    /// A file that is in memory.
+    pub fn of_bytes(name: impl Into<String>, bytes: &[u8]) -> Self {
+        Self { name: name.into(), sha256: Digest::of(bytes), bytes: bytes.len() as u64 }
+    }
+
+    /// A file on disk, under its own name.
+    ///
+    /// # Errors
+    /// [`ProvenanceError::Read`].
+    pub fn of_file(path: &Path) -> Result<Self, ProvenanceError> {
+        let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+        let (sha256, bytes) = measure(path)
+            .map_err(|source| ProvenanceError::Read { path: path.to_owned(), source })?;
+        Ok(Self { name, sha256, bytes })
+    }
+}
+
+impl Content {
+    /// The file or folder at `path`, read completely.
+    ///
+    /// # Errors
+    /// [`ProvenanceError::Read`], [`ProvenanceError::Folder`].
+    pub fn of(path: &Path) -> Result<Self, ProvenanceError> {
+        if path.is_dir() {
+            return Ok(Self::Folder(Listing::of(path)?));
+        }
+        let (sha256, bytes) = measure(path)
+            .map_err(|source| ProvenanceError::Read { path: path.to_owned(), source })?;
+        Ok(Self::File { sha256, bytes })
+    }
+
+    /// Its digest: SHA-256 of a file's bytes, or of a folder's listing.
+    pub fn digest(&self) -> Digest {
+        match self {
+            Self::File { sha256, .. } => *sha256,
+            Self::Folder(listing) => listing.digest,
+        }
+    }
+
+    /// The size of its files together, in bytes.
+    pub fn bytes(&self) -> u64 {
+        match self {
+            Self::File { bytes, .. } => *bytes,
+            Self::Folder(listing) => listing.bytes,
+        }
+    }
+}
+
+impl Training {
+    /// Signs the training as run by the owner of `key`, and returns the envelope for `provenance.dsse`.
+    ///
+    /// # Errors
+    /// If something in it exceeds its limit; [`DsseError::PayloadTooLarge`] if all together does.
+    pub fn sign(&self, key: &PartyKey) -> Result<Envelope, ProvenanceError> {
+        let payload = statement::write(self, key.party())?;
+        Ok(Envelope::sign(PAYLOAD_TYPE, payload, key)?)
+    }
+}
+
+impl Provenance {
+    /// Reads an envelope's text and verifies its signature.
+    ///
+    /// # Errors
+    /// [`ProvenanceError`]. A document of another build type or level is refused, because nothing here could check it.
+    pub fn parse(envelope: &[u8]) -> Result<Self, ProvenanceError> {
+        let envelope = Envelope::parse(envelope)?;
+        if envelope.payload_type() != PAYLOAD_TYPE {
+            return Err(ProvenanceError::PayloadType { found: shown(envelope.payload_type()) });
+        }
+        let signers: Vec<Party> = envelope.signers().collect();
+        let [signer] = signers[..] else {
+            return Err(ProvenanceError::Signers { count: signers.len() });
+        };
+        envelope.signers_are(&[signer])?;
+        let training = statement::read(envelope.payload(), signer)?;
+        Ok(Self { signer, training })
+    }
+
+    /// Who signed, and says to have run the training.
+    pub fn signer(&self) -> Party {
+        self.signer
+    }
+
+    /// What was signed.
+    pub fn training(&self) -> &Training {
+        &self.training
+    }
+
+    /// The SLSA build level that it claims. Higher ones need a builder that the publisher does not control.
+    pub fn level(&self) -> u8 {
+        1
+    }
+}
+
+/// The digest of a file and its size in bytes.
+fn measure(path: &Path) -> io::Result<(Digest, u64)> {
+    /// Size of the buffer.
+    const READ_BYTES: usize = 1 << 16;
+    let mut file = File::open(path)?;
+    let mut buffer = vec![0; READ_BYTES];
+    let (mut hasher, mut total) = (Hasher::default(), 0);
+    loop {
+        let count = file.read(&mut buffer)?;
+        if count == 0 {
+            return Ok((hasher.finish(), total));
+        }
+        hasher.update(buffer.get(..count).unwrap_or_default());
+        total += count as u64;
+    }
+}
+
+/// Shortens untrusted text for an error message and makes it printable.
+fn shown(text: &str) -> String {
+    const SHOWN_CHARS_MAX: usize = 80;
+    text.chars().take(SHOWN_CHARS_MAX).flat_map(char::escape_debug).collect()
+}

@@ -1,0 +1,181 @@
+//! Compares a provenance with the files that are at hand.
+
+use std::path::{Path, PathBuf};
+
+use super::{Artifact, Code, Content, DataSet, Provenance, ProvenanceError};
+use hospes_core::id::Digest;
+
+/// Where the files of a training are. What is absent is not checked, and the result says so.
+#[derive(Debug, Clone, Default)]
+pub struct Places {
+    /// A data set itself, or the folder that the recipe's paths begin in.
+    pub data: Option<PathBuf>,
+    pub recipe: Option<PathBuf>,
+    pub report: Option<PathBuf>,
+    pub events: Option<PathBuf>,
+    pub code: Option<PathBuf>,
+    pub lock: Option<PathBuf>,
+    pub base: Option<PathBuf>,
+}
+
+/// What a comparison found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Finding {
+    /// It is what was recorded.
+    Same,
+    /// It is not what was recorded: the details, one a line.
+    Changed(Vec<String>),
+    /// Nothing was compared, and why.
+    NotChecked(String),
+}
+
+/// One comparison.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Check {
+    /// What was compared: `recipe`, `data train`.
+    pub what: String,
+    pub finding: Finding,
+}
+
+/// Most changed parts of a folder that are named.
+const CHANGES_SHOWN_MAX: usize = 10;
+
+impl Provenance {
+    /// Compares everything that the training recorded with what is at `places`. Reads all of it.
+    ///
+    /// # Errors
+    /// If a file that was named cannot be read.
+    pub fn check(&self, places: &Places) -> Result<Vec<Check>, ProvenanceError> {
+        let training = self.training();
+        let mut checks = Vec::new();
+        for data in &training.data {
+            let what = format!("data {}", data.name);
+            let finding = self.data(data, places.data.as_deref())?;
+            checks.push(Check { what, finding });
+        }
+        let artifacts = [
+            ("recipe", "--recipe", Some(&training.recipe), &places.recipe),
+            ("report", "--report", training.report.as_ref(), &places.report),
+            ("events", "--events", training.events.as_ref(), &places.events),
+            ("lock file", "--lock", training.lock.as_ref(), &places.lock),
+        ];
+        for (what, option, recorded, place) in artifacts {
+            let finding = match (recorded, place) {
+                (None, None) => continue,
+                (Some(recorded), Some(place)) => file(recorded, place)?,
+                (Some(_), None) => not_here(option),
+                (None, Some(place)) => stranger(place),
+            };
+            checks.push(Check { what: what.to_owned(), finding });
+        }
+        if let Some(finding) = self.code(places.code.as_deref())? {
+            checks.push(Check { what: "code".to_owned(), finding });
+        }
+        if let Some(finding) = self.base(places.base.as_deref())? {
+            checks.push(Check { what: "base".to_owned(), finding });
+        }
+        Ok(checks)
+    }
+
+    fn data(&self, data: &DataSet, place: Option<&Path>) -> Result<Finding, ProvenanceError> {
+        let Some(place) = place else { return Ok(not_here("--data")) };
+        let only = self.training().data.len() == 1;
+        match find(data, place, only) {
+            Some(path) => content(&data.content, &path),
+            None => {
+                let wanted = data.path.as_deref().unwrap_or(&data.name);
+                Ok(Finding::NotChecked(format!("there is no `{wanted}` in `{}`", place.display())))
+            }
+        }
+    }
+
+    fn code(&self, place: Option<&Path>) -> Result<Option<Finding>, ProvenanceError> {
+        Ok(match (&self.training().code, place) {
+            (None, None) => None,
+            (None, Some(place)) => Some(stranger(place)),
+            (Some(Code::Git { commit, .. }), _) => Some(Finding::NotChecked(format!(
+                "it is a Git commit: compare `git rev-parse HEAD` with {commit}, and `git status` must be clean"
+            ))),
+            (Some(Code::Files { .. }), None) => Some(not_here("--code")),
+            (Some(Code::Files { content: recorded, .. }), Some(place)) => {
+                Some(content(recorded, place)?)
+            }
+        })
+    }
+
+    fn base(&self, place: Option<&Path>) -> Result<Option<Finding>, ProvenanceError> {
+        Ok(match (&self.training().base, place) {
+            (None, None) => None,
+            (None, Some(place)) => Some(stranger(place)),
+            (Some(_), None) => Some(not_here("--base")),
+            (Some(base), Some(place)) => {
+                let found = Artifact::of_file(place)?;
+                Some(same_or(base.sha256, found.sha256, place, Vec::new()))
+            }
+        })
+    }
+}
+
+/// A data set below `place`: where the recipe says, under the path's last name, or under the channel's name. `place` itself if it is the
+/// only one, or bears its name.
+fn find(data: &DataSet, place: &Path, only: bool) -> Option<PathBuf> {
+    let recorded = data.path.as_deref().map(Path::new);
+    let last = recorded.and_then(Path::file_name).map(Path::new);
+    // Nothing that was signed by others may lead out of the folder that the user named.
+    let inside = |path: &&Path| {
+        path.components().all(|part| matches!(part, std::path::Component::Normal(_)))
+    };
+    let candidates = [recorded, last, Some(Path::new(&data.name))];
+    let found = candidates.into_iter().flatten().filter(inside).map(|path| place.join(path));
+    let found = found.into_iter().find(|path| path.exists());
+    let itself = only || (last.is_some() && place.file_name().map(Path::new) == last);
+    found.or_else(|| (itself && place.exists()).then(|| place.to_owned()))
+}
+
+fn file(recorded: &Artifact, place: &Path) -> Result<Finding, ProvenanceError> {
+    let found = Artifact::of_file(place)?;
+    let sizes = (recorded.bytes != found.bytes)
+        .then(|| format!("it has {} bytes, not {}", found.bytes, recorded.bytes));
+    Ok(same_or(recorded.sha256, found.sha256, place, sizes.into_iter().collect()))
+}
+
+fn content(recorded: &Content, place: &Path) -> Result<Finding, ProvenanceError> {
+    let found = Content::of(place)?;
+    let details = match (recorded, &found) {
+        (Content::Folder(recorded), Content::Folder(found)) => {
+            let mut details = recorded.changes(found);
+            if details.len() > CHANGES_SHOWN_MAX {
+                let more = details.len() - CHANGES_SHOWN_MAX;
+                details.truncate(CHANGES_SHOWN_MAX);
+                details.push(format!("and {more} more"));
+            }
+            if recorded.files != found.files {
+                details.push(format!("it has {} files, not {}", found.files, recorded.files));
+            }
+            details
+        }
+        (Content::File { .. }, Content::File { .. }) if recorded.bytes() != found.bytes() => {
+            vec![format!("it has {} bytes, not {}", found.bytes(), recorded.bytes())]
+        }
+        (Content::File { .. }, Content::File { .. }) => Vec::new(),
+        (Content::File { .. }, Content::Folder(_)) => vec!["a file was recorded".to_owned()],
+        (Content::Folder(_), Content::File { .. }) => vec!["a folder was recorded".to_owned()],
+    };
+    Ok(same_or(recorded.digest(), found.digest(), place, details))
+}
+
+fn same_or(recorded: Digest, found: Digest, place: &Path, details: Vec<String>) -> Finding {
+    if recorded == found && details.is_empty() {
+        return Finding::Same;
+    }
+    let whole = format!("`{}` has digest {found}, but {recorded} was recorded", place.display());
+    Finding::Changed([whole].into_iter().chain(details).collect())
+}
+
+fn not_here(option: &str) -> Finding {
+    Finding::NotChecked(format!("name it with `{option}`"))
+}
+
+fn stranger(place: &Path) -> Finding {
+    Finding::Changed(vec![format!("none was recorded, so `{}` proves nothing", place.display())])
+}

@@ -1,0 +1,1 @@
+//! What figures prove: intervals, paired bounds, agreement, profiles of data, charts.
