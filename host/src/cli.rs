@@ -6,6 +6,7 @@
 mod backup;
 mod dev;
 mod doctor;
+mod optimize;
 mod restore;
 mod runtime;
 mod serve;
@@ -65,6 +66,8 @@ enum Command {
     Backup(backup::Backup),
     #[command(display_order = 90)]
     Restore(restore::Restore),
+    #[command(display_order = 52)]
+    Optimize(optimize::Optimize),
     #[command(display_order = 230)]
     Runtime(runtime::Runtime),
     #[command(hide = true)]
@@ -91,6 +94,7 @@ fn dispatch(
         Command::Dev(command) => command.run(context, make_runtime),
         Command::Serve(command) => command.run(context, make_runtime),
         Command::Doctor(command) => command.run(context, make_runtime),
+        Command::Optimize(command) => command.run(context, make_runtime),
         Command::Backup(command) => command.run(context),
         Command::Restore(command) => command.run(context),
         Command::Runtime(command) => command.run(context),

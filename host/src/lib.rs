@@ -11,6 +11,7 @@ pub use hospes_config as config;
 pub use hospes_core::{backend, capability, clock, dsse, id, key, outcome, tensor, value};
 pub use hospes_inference as inference;
 pub use hospes_onnx as onnx;
+pub use hospes_optimize as optimize;
 pub use hospes_receipt as receipt;
 pub use hospes_telemetry as telemetry;
 pub use hospes_wire as wire;

@@ -16,6 +16,9 @@ use crate::quantise::{Range, SAFE};
 /// How many layers may stay in floats. With more, little of the speed is left.
 const KEPT: [usize; 5] = [0, 1, 2, 4, 8];
 
+/// With such a loss in all layers, no few layers are to blame.
+const HOPELESS: f64 = 0.15;
+
 /// Rows that show how sensitive a layer is.
 const SENSITIVITY_ROWS: usize = 16;
 
@@ -107,7 +110,7 @@ impl<'c, E: Executor> Calibrated<'c, E> {
             if best.as_ref().is_none_or(|(least, _)| loss < *least) {
                 best = Some((loss, change));
             }
-            if loss <= loss_max {
+            if loss <= loss_max || keep == 0 && loss > HOPELESS {
                 break;
             }
         }

@@ -74,6 +74,7 @@ impl Source {
                     version: next(&Version::new(1, 0, 0), last),
                     licence: "NOASSERTION".parse()?,
                     summary: None,
+                    backend: None,
                 };
                 codeless.pack_to_file(bundle)
             }
