@@ -143,7 +143,7 @@ fn a_small_net_keeps_what_it_is_and_what_wrecks_it_is_refused() {
     assert!(loss(&report, Method::PruneRandom).value < 0.6, "{table}");
     assert!(loss(&report, Method::Prune).loss < loss(&report, Method::PruneRandom).loss / 4.0);
     // Zeros take as much room as other numbers.
-    assert!(matches!(verdict(&report, Method::Prune).refused, Some(_)), "{table}");
+    assert!(verdict(&report, Method::Prune).refused.is_some(), "{table}");
 }
 
 #[test]

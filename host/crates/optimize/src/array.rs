@@ -109,7 +109,7 @@ fn computed(scope: &Scope<'_>, name: &str, nodes: usize) -> Option<Array> {
         return product(input(0)?, &input(1)?);
     }
     if node.is("", "DequantizeLinear") {
-        return dequantised(node, input(0)?, &input(1)?, input(2));
+        return dequantised(node, input(0)?, &input(1)?, input(2).as_ref());
     }
     None
 }
@@ -144,7 +144,12 @@ fn product(mut array: Array, by: &Array) -> Option<Array> {
     Some(array)
 }
 
-fn dequantised(node: &Node, mut array: Array, scale: &Array, zero: Option<Array>) -> Option<Array> {
+fn dequantised(
+    node: &Node,
+    mut array: Array,
+    scale: &Array,
+    zero: Option<&Array>,
+) -> Option<Array> {
     let axis = node.attribute("axis").and_then(Value::as_int).unwrap_or(1);
     let rank = i64::try_from(array.dims.len()).ok()?;
     let axis = usize::try_from(if axis < 0 { axis + rank } else { axis }).ok()?;
@@ -154,7 +159,7 @@ fn dequantised(node: &Node, mut array: Array, scale: &Array, zero: Option<Array>
     let shape = array.clone();
     for (at, value) in array.values.iter_mut().enumerate() {
         let channel = if scale.values.len() == 1 { 0 } else { shape.channel(axis, at) };
-        let zero = zero.as_ref().map_or(Some(0.0), |zero| zero.values.get(channel).copied())?;
+        let zero = zero.map_or(Some(0.0), |zero| zero.values.get(channel).copied())?;
         *value = (*value - zero) * scale.values.get(channel)?;
     }
     Some(array)

@@ -291,8 +291,12 @@ impl Class {
         if self.rows >= CLASS_ROWS_MIN {
             return self.loss() > max;
         }
-        let proven = lower(self.lost, self.rows, limits.risk / 2.0)
-            - upper(self.won, self.rows, limits.risk / 2.0);
+        let proven = if self.won == 0 {
+            lower(self.lost, self.rows, limits.risk)
+        } else {
+            let risk = limits.risk / 2.0;
+            lower(self.lost, self.rows, risk) - upper(self.won, self.rows, risk)
+        };
         proven > max
     }
 }

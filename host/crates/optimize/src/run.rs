@@ -26,7 +26,7 @@ const TIMING: Duration = Duration::from_secs(30);
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum OptimizeError {
     #[error("hosts would refuse the model")]
-    Refused(#[from] Box<ModelRefused>),
+    Refused(#[from] ModelRefused),
     #[error(transparent)]
     Pass(#[from] PassError),
     #[error("no backend of this machine computes the model: {error}")]
@@ -35,12 +35,6 @@ pub enum OptimizeError {
     Calibration { error: String },
     #[error("there are no held-out rows: give at least one")]
     NoRows,
-}
-
-impl From<ModelRefused> for OptimizeError {
-    fn from(refused: ModelRefused) -> Self {
-        Self::Refused(Box::new(refused))
-    }
 }
 
 /// What is tried, and with what.
@@ -154,25 +148,15 @@ pub fn judge<E: Executor>(
     let answers = answers.map_err(|error| OptimizeError::Original { error })?;
     let metric = task.metric.unwrap_or_else(|| Metric::of(&answers[0]));
     let compare = Compare { truth: task.held_out.truth.as_deref(), original: &answers, metric };
+    let trial = Trial { executor, task, sides: &sides, compare: &compare, p50 };
     let mut verdicts = Vec::new();
     for (at, made) in made.iter().enumerate() {
-        let mut on = Vec::new();
-        for side in &sides {
-            let measured = side.candidates[at].as_ref().map_err(Clone::clone);
-            let measured = measured.and_then(|(loaded, times)| {
-                // Where it cannot win, only its time is worth knowing.
-                let can_win = times.p50 <= p50 * (1.0 + task.limits.win_min);
-                if side.backend != home.backend && !can_win {
-                    return Ok(Measured { answers: None, times: *times });
-                }
-                progress(&format!("computing rows with {} on {}", made.name, side.backend));
-                let found = side.answers(executor, loaded, task.held_out)?;
-                Ok(Measured { answers: Some(compare.with(&found)?), times: *times })
-            });
-            on.push(OnBackend { backend: side.backend, measured });
-        }
+        let on = sides.iter().map(|side| OnBackend {
+            backend: side.backend,
+            measured: trial.measure(at, made, side, progress),
+        });
         let (name, is_lossy, bytes) = (made.name.clone(), made.is_lossy, made.bytes.len() as u64);
-        let candidate = Candidate { name, is_lossy, bytes, on };
+        let candidate = Candidate { name, is_lossy, bytes, on: on.collect() };
         verdicts.extend(gate::judge(&original, &candidate, &task.limits));
     }
     let chosen = gate::best(&verdicts).cloned();
@@ -192,6 +176,38 @@ pub fn judge<E: Executor>(
         chosen: chosen.map(|chosen| chosen.into()),
     };
     Ok((report, winner))
+}
+
+/// What is measured of candidates.
+struct Trial<'t, E: Executor> {
+    executor: &'t E,
+    task: &'t Task<'t>,
+    /// The one where the original is fastest first.
+    sides: &'t [Side<E::Loaded>],
+    compare: &'t Compare<'t>,
+    /// Of the original, where it is fastest.
+    p50: f64,
+}
+
+impl<E: Executor> Trial<'_, E> {
+    /// A candidate's times and answers on a backend.
+    fn measure(
+        &self,
+        at: usize,
+        made: &Made,
+        side: &Side<E::Loaded>,
+        progress: &mut dyn FnMut(&str),
+    ) -> Result<Measured, String> {
+        let (loaded, times) = side.candidates[at].as_ref().map_err(Clone::clone)?;
+        // Where it cannot win, only its time is worth knowing.
+        let is_home = self.sides.first().is_some_and(|home| home.backend == side.backend);
+        if !is_home && times.p50 > self.p50 * (1.0 + self.task.limits.win_min) {
+            return Ok(Measured { answers: None, times: *times });
+        }
+        progress(&format!("computing rows with {} on {}", made.name, side.backend));
+        let found = side.answers(self.executor, loaded, self.task.held_out)?;
+        Ok(Measured { answers: Some(self.compare.with(&found)?), times: *times })
+    }
 }
 
 /// All models on a backend.

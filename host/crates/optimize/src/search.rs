@@ -103,10 +103,7 @@ impl<'c, E: Executor> Calibrated<'c, E> {
                 return Ok(None);
             };
             let loss = self.loss(&change.model, PLAN_ROWS, false)?;
-            progress(&format!(
-                "static8 with {keep} layers in floats loses {:.3} on calibration rows",
-                loss
-            ));
+            progress(&format!("{keep} layers in floats lose {loss:.3} on calibration rows"));
             if best.as_ref().is_none_or(|(least, _)| loss < *least) {
                 best = Some((loss, change));
             }

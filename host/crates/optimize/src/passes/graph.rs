@@ -8,14 +8,14 @@ use hospes_onnx::model::{ElementType, Graph, Node, Tensor, Value};
 
 use super::build::Readers;
 use super::layers::int;
-use super::{Change, Changed, PassError};
+use super::{Change, Changed};
 use crate::array::Array;
 
 /// `Constant` nodes become initialisers, `Identity` and `Dropout` are removed, `BatchNormalization` is folded into the convolution before
 /// it, transposed constants are stored transposed, and what no output needs is removed.
 ///
 /// # Errors
-/// [`PassError`] if the model cannot be changed.
+/// [`super::PassError`] if the model cannot be changed.
 pub fn graph(model: &Model) -> Changed {
     let mut model = model.clone();
     let mut notes = Vec::new();
@@ -43,7 +43,7 @@ pub fn graph(model: &Model) -> Changed {
     if notes.is_empty() {
         notes.push(format!("{unused} nodes and constants that no output needs were removed"));
     }
-    model.graph.check_order().map_err(PassError::from)?;
+    model.graph.check_order()?;
     model.ir_version = model.ir_version.max(4);
     Ok(Some(Change { model, notes }))
 }
@@ -58,7 +58,9 @@ fn constants(graph: &mut Graph, _opset: i64) -> usize {
         let Some(Value::Tensor(tensor)) = tensor.map(|attribute| &mut attribute.value) else {
             return true;
         };
-        found.push(Tensor { name: output, ..std::mem::take(tensor) });
+        let mut tensor = std::mem::take(tensor);
+        tensor.name = output;
+        found.push(tensor);
         false
     });
     let count = found.len();
@@ -96,8 +98,8 @@ fn bridged(graph: &Graph, index: usize, opset: i64) -> Option<(String, String)> 
     }
     let (from, to) = (node.inputs[0].clone(), node.outputs.first()?.clone());
     // A graph within may have a value of its own of this name.
-    let within = graph.nodes.iter().flat_map(Node::graphs);
-    let is_hidden = within.into_iter().any(|within| defines(within, &from));
+    let mut within = graph.nodes.iter().flat_map(Node::graphs);
+    let is_hidden = within.any(|within| defines(within, &from));
     (!readers.is_output(&to) && !is_hidden).then_some((from, to))
 }
 
@@ -186,7 +188,7 @@ fn folded(graph: &Graph, index: usize) -> Option<Fold> {
     let (readers, origins) = (Readers::of(graph), graph.origins());
     let Some(Origin::Node(at)) = origins.get(input.as_str()) else { return None };
     let conv = &graph.nodes[*at];
-    if !conv.is("", "Conv") || readers.only(input) != Some(index) {
+    if *at > index || !conv.is("", "Conv") || readers.only(input) != Some(index) {
         return None;
     }
     let scope = Scope::of_graph(graph, None);

@@ -5,7 +5,7 @@
 //! computes in 8 bits; other backends compute the same in floats. So a value that is stored once stays in 8 bits from one layer to the
 //! next, through additions and pools.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use hospes_onnx::Model;
 use hospes_onnx::model::walk::Scope;
@@ -54,7 +54,8 @@ pub fn observe(model: &Model) -> Option<(Model, Vec<String>)> {
     let values: BTreeSet<String> = stored.values.into_values().collect();
     let mut model = model.clone();
     for value in &values {
-        if model.graph.outputs.iter().any(|output| output.name == *value) {
+        let mut known = model.graph.outputs.iter().chain(&model.graph.inputs);
+        if known.any(|known| known.name == *value) {
             continue;
         }
         let ty: Option<Type> = Some(TypeKind::Tensor(ElementType::FLOAT, None).into());
@@ -108,20 +109,20 @@ impl Stored {
     /// Nodes that compute in 8 bits if what they read is so.
     fn follow(&mut self, graph: &Graph, readers: &Readers<'_>, node: &Node) {
         let is_own = node.is("", &node.operator);
-        let [output] = &node.outputs[..] else { return };
+        let ([first, ..], [output]) = (&node.inputs[..], &node.outputs[..]) else { return };
         let is_stored = |name: &String| self.values.contains_key(name);
         match node.operator.as_str() {
             "Add" if is_own && node.inputs.iter().all(is_stored) => {
                 self.store_result(graph, readers, output);
             }
-            "GlobalAveragePool" | "AveragePool" if is_own && is_stored(&node.inputs[0]) => {
+            "GlobalAveragePool" | "AveragePool" if is_own && is_stored(first) => {
                 self.store_result(graph, readers, output);
             }
             // These give numbers that they were given.
             "MaxPool" | "Flatten" | "Reshape" | "Transpose" | "Squeeze" | "Unsqueeze"
                 if is_own && !readers.is_output(output) =>
             {
-                if let Some(range) = self.values.get(&node.inputs[0]).cloned() {
+                if let Some(range) = self.values.get(first).cloned() {
                     self.values.insert(output.clone(), range);
                 }
             }
@@ -165,8 +166,7 @@ pub fn static8(model: &Model, ranges: &Ranges, plan: &Plan) -> Changed {
     }
     for (index, node) in graph.nodes.iter().enumerate() {
         writer.node(index, node)?;
-        let outputs: HashSet<&String> = node.outputs.iter().collect();
-        outputs.into_iter().try_for_each(|output| writer.expand(output))?;
+        node.outputs.iter().try_for_each(|output| writer.expand(output))?;
     }
     let mut notes = vec![format!("{} layers compute in 8 bits", stored.layers.len())];
     if !plan.keep.is_empty() {
