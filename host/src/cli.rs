@@ -66,7 +66,7 @@ enum Command {
     Backup(backup::Backup),
     #[command(display_order = 90)]
     Restore(restore::Restore),
-    #[command(display_order = 52)]
+    #[command(display_order = 96)]
     Optimize(optimize::Optimize),
     #[command(display_order = 230)]
     Runtime(runtime::Runtime),
