@@ -7,6 +7,7 @@ mod backup;
 mod dev;
 mod doctor;
 mod evaluate;
+mod optimize;
 mod restore;
 mod runtime;
 mod serve;
@@ -71,6 +72,8 @@ enum Command {
     Train(train::Train),
     #[command(display_order = 95)]
     Evaluate(Box<evaluate::Evaluate>),
+    #[command(display_order = 96)]
+    Optimize(optimize::Optimize),
     #[command(display_order = 230)]
     Runtime(runtime::Runtime),
     #[command(hide = true)]
@@ -97,6 +100,7 @@ fn dispatch(
         Command::Dev(command) => command.run(context, make_runtime),
         Command::Serve(command) => command.run(context, make_runtime),
         Command::Doctor(command) => command.run(context, make_runtime),
+        Command::Optimize(command) => command.run(context, make_runtime),
         Command::Backup(command) => command.run(context),
         Command::Restore(command) => command.run(context),
         Command::Train(command) => command.run(context, make_runtime),

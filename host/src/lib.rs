@@ -15,6 +15,7 @@ pub use hospes_evaluate as evaluate;
 pub use hospes_evidence as evidence;
 pub use hospes_inference as inference;
 pub use hospes_onnx as onnx;
+pub use hospes_optimize as optimize;
 pub use hospes_receipt as receipt;
 pub use hospes_telemetry as telemetry;
 pub use hospes_training as training;

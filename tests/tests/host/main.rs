@@ -58,6 +58,7 @@ mod openai;
 mod openai_members;
 mod openapi;
 mod operator;
+mod optimised;
 mod orphans;
 mod out_of_service;
 mod own_models;

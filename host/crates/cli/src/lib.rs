@@ -213,8 +213,8 @@ impl Context {
 }
 
 /// The commands that only `hospes` has.
-const OF_HOSTS: [&str; 8] =
-    ["dev", "serve", "doctor", "backup", "restore", "train", "evaluate", "runtime"];
+const OF_HOSTS: [&str; 9] =
+    ["dev", "serve", "doctor", "backup", "restore", "train", "evaluate", "optimize", "runtime"];
 
 /// Runs this process's command line, for commands that do not run a host.
 pub fn main() -> ExitCode {

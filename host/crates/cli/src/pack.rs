@@ -17,7 +17,7 @@ use hospes_bundle::{
     self as bundle, Description, Encoding, FunctionSpec, Licence, ModelInput, Packed,
     RequestedLimits, Said, Source,
 };
-use hospes_core::backend::Device;
+use hospes_core::backend::{BackendKind, Device};
 use hospes_core::id::ModelLabel;
 use hospes_onnx::model::Size;
 use hospes_onnx::{Interface, Port};
@@ -59,6 +59,9 @@ pub struct Pack {
     /// One line that says what the model does.
     #[arg(long, value_name = "TEXT")]
     summary: Option<String>,
+    /// The backend that must compute the model, e.g. where `hospes optimize` found it best [default: the host chooses].
+    #[arg(long, value_name = "NAME", value_parser = backend)]
+    backend: Option<BackendKind>,
     /// The bundle's file [default: NAME.wasm].
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -86,11 +89,17 @@ impl Pack {
             licence: licence(self.licence, &said)?,
             summary: self.summary,
             said,
+            backend: self.backend,
         };
         let packed = codeless.pack_to_file(&path)?;
         drop(progress);
         Ok(wrote(&packed, &path))
     }
+}
+
+fn backend(text: &str) -> Result<BackendKind, String> {
+    let names = || BackendKind::ALL.map(BackendKind::name).join("` or `");
+    BackendKind::named(text).ok_or_else(|| format!("name `{}`", names()))
 }
 
 /// A model without code, and its description.
@@ -102,6 +111,8 @@ pub struct Codeless {
     pub summary: Option<String>,
     /// Where the model comes from.
     pub said: Said,
+    /// The backend that must compute it; `None` for the host's choice.
+    pub backend: Option<BackendKind>,
 }
 
 /// The licence that the user states, or that of the card.
@@ -138,7 +149,7 @@ impl Codeless {
             encoding: Encoding::Onnx,
             batch_axis: None,
             device: Device::default(),
-            backend: None,
+            backend: self.backend,
             pin: None,
             source: Source::File(self.model.clone()),
         };

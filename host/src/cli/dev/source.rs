@@ -75,6 +75,7 @@ impl Source {
                     licence: "NOASSERTION".parse()?,
                     summary: None,
                     said: Said::default(),
+                    backend: None,
                 };
                 codeless.pack_to_file(bundle)
             }
