@@ -18,8 +18,8 @@ fuzz_target!(|bytes: &[u8]| {
         }
         assert!(readme.evaluations.len() <= EVALUATIONS_MAX);
     }
-    if let Ok(figures) = evaluations(bytes) {
-        assert!(figures.len() <= EVALUATIONS_MAX);
+    if let Ok(report) = evaluations(bytes) {
+        assert!(report.evaluations.len() <= EVALUATIONS_MAX);
     }
     if let Ok(proof) = Provenance::parse(bytes) {
         assert!(proof.summary().signer == proof.signer());

@@ -4,6 +4,7 @@ use super::layout::Extra;
 use super::lineage::{self, OtherModel};
 use super::manifest::Manifest;
 use super::provenance::{Provenance, ProvenanceError};
+use hospes_evidence::Profile;
 
 /// Why an extra was refused.
 #[derive(Debug, thiserror::Error)]
@@ -14,7 +15,7 @@ pub enum ExtrasError {
     Provenance(#[from] ProvenanceError),
     #[error(transparent)]
     OtherModel(#[from] OtherModel),
-    #[error("the profile is not JSON: write it with `hospes evaluate --profile`")]
+    #[error("the profile is refused: write it with `hospes evaluate --profile`")]
     Profile(#[source] serde_json::Error),
     #[error("the card is not UTF-8 text: save the README as UTF-8")]
     Card(#[source] std::str::Utf8Error),
@@ -45,7 +46,7 @@ pub(super) fn check<'b>(
     }
     let profile = of(Extra::Profile);
     if let Some(profile) = profile {
-        serde_json::from_slice::<serde::de::IgnoredAny>(profile).map_err(ExtrasError::Profile)?;
+        serde_json::from_slice::<Profile>(profile).map_err(ExtrasError::Profile)?;
     }
     let card = of(Extra::Card);
     if let Some(card) = card {

@@ -65,7 +65,7 @@ pub use pack::{Description, ModelInput, Origin, PackError, Packed, Source, pack,
 pub use project::{PROJECT_BYTES_MAX, PROJECT_FILE, Project, ProjectError};
 pub use readme::{FRONT_MATTER_BYTES_MAX, Readme, ReadmeError};
 pub use registry::{Registry, RegistryError};
-pub use report::{REPORT_BYTES_MAX, ReportError, evaluations};
+pub use report::{REPORT_BYTES_MAX, ReportError, Reported, evaluations};
 pub use shape::{NESTING_MAX, Shape, ShapeError};
 pub use sign::{SignError, sign, sign_to_file};
 pub use signature::{BundlePart, PAYLOAD_TYPE, SignatureSectionError};

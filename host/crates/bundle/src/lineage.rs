@@ -208,6 +208,18 @@ pub(super) fn check(manifest: &Manifest) -> Result<(), ManifestError> {
     Ok(())
 }
 
+/// Whether a model is in the bundle, if only repaired so that hosts accept it.
+pub(super) fn is_packed(model: Digest, manifest: &Manifest) -> bool {
+    let before = manifest.derived_from.iter().filter(|step| step.how == How::Repaired);
+    let before = before.filter_map(|step| step.model);
+    manifest.models.iter().map(|spec| spec.sha256).chain(before).any(|found| found == model)
+}
+
+/// Whether the bundle's models were made from this one, as the manifest says.
+pub(super) fn is_ancestor(model: Digest, manifest: &Manifest) -> bool {
+    manifest.derived_from.iter().any(|step| [step.model, step.bundle].contains(&Some(model)))
+}
+
 /// Checks that the provenance is about a model of the bundle, or one that the bundle's was made from without another training.
 pub(super) fn names_a_model(
     provenance: &Provenance,

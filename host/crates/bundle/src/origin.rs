@@ -95,7 +95,7 @@ impl OriginFiles {
             let path = folder.join(path);
             let found = report::evaluations(&read(&path, REPORT_BYTES_MAX)?);
             let found = found.map_err(|source| OriginError::Report { path, source })?;
-            origin.evaluations.extend(found);
+            origin.reports.push(found);
         }
         if let Some(path) = &self.card {
             let path = folder.join(path);

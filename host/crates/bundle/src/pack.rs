@@ -13,12 +13,13 @@ use bytes::Bytes;
 use super::contents::{self, ContentsError};
 use super::extras::{self, ExtrasError};
 use super::layout::{self, Extra, LayoutError, MANIFEST_SECTION, MODEL_SECTION_PREFIX};
-use super::lineage::{Derivation, Evaluation, How};
+use super::lineage::{self, Derivation, Evaluation, How};
 use super::manifest::{
     Card, Encoding, FunctionSpec, MANIFEST_FORMAT, Manifest, ManifestError, ModelSpec,
     RequestedLimits, TypeSpec,
 };
 use super::names::{GraphName, Licence};
+use super::report::Reported;
 use super::shape::{Shape, ShapeError};
 use super::weights;
 use hospes_core::backend::{BackendKind, Device};
@@ -53,6 +54,10 @@ pub enum PackError {
     Model { model: GraphName, source: ModelRefused },
     #[error("model `{model}` cannot be packed as it is")]
     Cure { model: GraphName, source: CureError },
+    #[error(
+        "a report is about the model {measured}, which is not in the bundle, nor does `derived_from` list it: evaluate the model that you pack"
+    )]
+    OtherModelMeasured { measured: Digest },
     #[error("cannot write the bundle")]
     Write(#[source] io::Error),
     #[error(
@@ -87,7 +92,10 @@ pub struct Description {
 pub struct Origin {
     /// The latest step first.
     pub derived_from: Vec<Derivation>,
+    /// Figures that come without a report.
     pub evaluations: Vec<Evaluation>,
+    /// Reports. The figures about a model that the bundle's was made from are left out.
+    pub reports: Vec<Reported>,
     /// The envelope that [`Training::sign`](super::provenance::Training::sign) made.
     pub provenance: Option<Bytes>,
     /// The JSON of the profile of held-out data.
@@ -141,7 +149,7 @@ pub fn pack(
         return Err(PackError::AlreadyBundle);
     }
     let origin = description.origin;
-    let manifest = Manifest {
+    let mut manifest = Manifest {
         format: MANIFEST_FORMAT,
         name: description.name,
         version: description.version,
@@ -155,8 +163,9 @@ pub fn pack(
         capabilities: Vec::new(),
         limits: description.limits,
         derived_from: origin.derived_from.clone(),
-        evaluations: origin.evaluations.clone(),
+        evaluations: Vec::new(),
     };
+    manifest.evaluations = evaluations(&origin, &manifest)?;
     let json = manifest.to_json()?;
     contents::check_functions(&manifest, &Shape::read(component)?)?;
     extras::check(|extra| origin.extra(extra), &manifest)?;
@@ -173,6 +182,23 @@ pub fn pack(
     Ok(manifest)
 }
 
+/// The figures about the bundle's own models: those of reports, then those that come without one.
+fn evaluations(origin: &Origin, manifest: &Manifest) -> Result<Vec<Evaluation>, PackError> {
+    let mut found = Vec::new();
+    for Reported { evaluations, model } in &origin.reports {
+        match model {
+            Some(measured) if !lineage::is_packed(*measured, manifest) => {
+                if !lineage::is_ancestor(*measured, manifest) {
+                    return Err(PackError::OtherModelMeasured { measured: *measured });
+                }
+            }
+            Some(_) | None => found.extend(evaluations.iter().cloned()),
+        }
+    }
+    found.extend(origin.evaluations.iter().cloned());
+    Ok(found)
+}
+
 /// The result of [`pack_to_file`].
 #[derive(Debug)]
 pub struct Packed {
@@ -181,7 +207,7 @@ pub struct Packed {
     pub cures: Vec<String>,
     /// What callers give each model and get, in the manifest's order.
     pub interfaces: Vec<Interface>,
-    /// What of a README was passed over, one line each.
+    /// What of reports and a README was left out, one line each.
     pub notes: Vec<String>,
 }
 
@@ -207,13 +233,21 @@ pub fn pack_to_file(
     });
     description.origin.derived_from.splice(0..0, repaired);
     let models: Vec<_> = ready.into_iter().map(|model| model.input).collect();
+    let measured: Vec<_> =
+        description.origin.reports.iter().filter_map(|report| report.model).collect();
     let manifest = super::write_file(
         path,
         super::READABLE,
         |out| pack(component, description, &models, out),
         PackError::Write,
     )?;
-    Ok(Packed { manifest, cures, interfaces, notes: Vec::new() })
+    let before = measured.into_iter().filter(|one| !lineage::is_packed(*one, &manifest));
+    let note = |model: Digest| {
+        format!(
+            "the report about {model}, which this model was made from, is left out: evaluate this one"
+        )
+    };
+    Ok(Packed { notes: before.map(note).collect(), manifest, cures, interfaces })
 }
 
 /// Digest and size of a model, as the manifest lists them.

@@ -194,7 +194,7 @@ impl Project {
         };
         let models: Vec<_> = self.file.models.iter().map(|model| self.input(model)).collect();
         let packed = pack_to_file(&component, description, &models, path)?;
-        Ok(Packed { notes, ..packed })
+        Ok(Packed { notes: [packed.notes, notes].concat(), ..packed })
     }
 
     fn component(&self) -> Result<Vec<u8>, ProjectError> {

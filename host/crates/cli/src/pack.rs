@@ -156,7 +156,7 @@ impl Codeless {
         let component = bundle::passthrough()?;
         let packed = bundle::pack_to_file(&component, description, &[model], path)
             .during(|| format!("cannot pack `{}`", self.model.display()))?;
-        Ok(Packed { notes: self.said.notes, ..packed })
+        Ok(Packed { notes: [packed.notes, self.said.notes].concat(), ..packed })
     }
 }
 

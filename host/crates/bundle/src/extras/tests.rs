@@ -11,6 +11,7 @@ use crate::provenance::tests::{signed as signed_training, training};
 use crate::signature::BundlePart;
 use crate::{BundleError, BundleLimits, Extra, PROFILE_BYTES_MAX, sample, sign, verify};
 use hospes_core::id::Digest;
+use hospes_evidence::Profile;
 
 const LIMITS: BundleLimits = BundleLimits { bundle_bytes_max: 1 << 22, code_bytes_max: 1 << 16 };
 const WEIGHTS: &[u8] = b"weights of a";
@@ -25,10 +26,16 @@ fn proof(weights: &[u8]) -> Bytes {
 fn origin() -> Origin {
     Origin {
         provenance: Some(proof(WEIGHTS)),
-        profile: Some(Bytes::from_static(b"{\"bins\": [1, 2]}")),
+        profile: Some(profile()),
         card: Some(Bytes::from_static(b"# A card")),
         ..Origin::default()
     }
+}
+
+/// A profile of 2,000 rows, without features.
+fn profile() -> Bytes {
+    let profile = Profile::new(Digest::of(b"rows"), 2_000, Vec::new(), Vec::new());
+    serde_json::to_vec(&profile.expect("enough rows")).expect("JSON").into()
 }
 
 fn packed(origin: Origin) -> Result<Vec<u8>, PackError> {
@@ -61,7 +68,7 @@ fn what_a_bundle_carries_is_read_back_signed() {
     let extras = bundle.extras();
     let training = extras.provenance().expect("a proof").training();
     assert_eq!(training.model.sha256, bundle.manifest().models[0].sha256);
-    assert_eq!((extras.profile_bytes(), extras.card_bytes()), (Some(16), Some(8)));
+    assert_eq!((extras.profile_bytes(), extras.card_bytes()), (Some(profile().len()), Some(8)));
     assert_eq!(bundle.model(&bundle.manifest().models[0]), WEIGHTS);
     // Signing again keeps everything.
     assert_eq!(sign(&bytes, &sample::key()).expect("sound"), bytes);
@@ -85,7 +92,7 @@ fn a_bundle_without_extras_is_signed_as_before_there_were_any() {
 fn a_changed_byte_of_an_extra_is_named() {
     let bytes = signed(origin());
     for (needle, part) in [
-        (&b"\"bins\""[..], BundlePart::Profile),
+        (&b"\"inputs\""[..], BundlePart::Profile),
         (b"# A card", BundlePart::Card),
         (b"vnd.in-toto+json", BundlePart::Provenance),
     ] {
@@ -138,8 +145,12 @@ fn what_cannot_be_accepted_is_not_packed() {
         error => panic!("{error:?}"),
     };
     let bytes = |text: &'static [u8]| Some(Bytes::from_static(text));
-    let not_json = Origin { profile: bytes(b"{"), ..Origin::default() };
-    assert!(matches!(refused(not_json), ExtrasError::Profile(_)));
+    for profile in
+        [&b"{"[..], b"{}", br#"{"format": 2, "rows": 2000, "inputs": [], "outputs": []}"#]
+    {
+        let profile = Origin { profile: bytes(profile), ..Origin::default() };
+        assert!(matches!(refused(profile), ExtrasError::Profile(_)));
+    }
     let not_text = Origin { card: bytes(b"\xff"), ..Origin::default() };
     assert!(matches!(refused(not_text), ExtrasError::Card(_)));
     let not_signed = Origin { provenance: bytes(b"{}"), ..Origin::default() };
@@ -217,4 +228,30 @@ fn figures_are_finite_within_their_interval_and_few() {
         assert!(Figure::try_from(value).is_err());
     }
     assert_eq!(serde_json::to_string(&figure(-0.0)).expect("JSON"), "0.0");
+}
+
+#[test]
+fn figures_of_a_report_are_about_the_model_that_is_packed() {
+    let report = |model: Option<&[u8]>| {
+        let metrics = r#"{"metrics": {"accuracy": 0.9}, "data": {}}"#;
+        let found = crate::evaluations(metrics.as_bytes()).expect("figures");
+        crate::Reported { model: model.map(Digest::of), ..found }
+    };
+    let with = |model: Option<&[u8]>, how: Option<How>| {
+        let step =
+            how.map(|how| Derivation { bundle: None, model: Some(Digest::of(b"first")), how });
+        let derived_from = step.into_iter().collect();
+        let bytes =
+            packed(Origin { reports: vec![report(model)], derived_from, ..Origin::default() });
+        let signed = bytes.map(|bytes| sign(&bytes, &sample::key()).expect("sound"));
+        signed
+            .map(|bytes| verify(bytes.into(), &LIMITS).expect("sound").manifest().evaluations.len())
+    };
+    assert_eq!(with(Some(WEIGHTS), None).expect("its own"), 1);
+    assert_eq!(with(None, None).expect("a function's"), 1);
+    assert_eq!(with(Some(b"first"), Some(How::Repaired)).expect("the same"), 1);
+    // The figures of the model before it was made smaller are not those of this one.
+    assert_eq!(with(Some(b"first"), Some(How::Optimised)).expect("left out"), 0);
+    let error = with(Some(b"other"), Some(How::Optimised)).expect_err("another model's");
+    assert!(matches!(error, PackError::OtherModelMeasured { .. }), "{error:?}");
 }

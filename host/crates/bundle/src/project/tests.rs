@@ -210,9 +210,11 @@ fn a_plugin_says_where_its_model_comes_from() {
     let mut training = crate::provenance::tests::training();
     training.model.sha256 = Digest::of(sample::ONNX);
     fs::create_dir(directory.join("run")).expect("made");
+    let profile = hospes_evidence::Profile::new(Digest::of(b"rows"), 2_000, Vec::new(), Vec::new());
+    let profile = serde_json::to_vec(&profile.expect("enough rows")).expect("JSON");
     for (name, bytes) in [
         ("run/provenance.dsse", crate::provenance::tests::signed(&training)),
-        ("run/profile.json", b"{}".to_vec()),
+        ("run/profile.json", profile.clone()),
         ("run/report.json", br#"{"metrics": {"accuracy": 0.9}, "data": {}}"#.to_vec()),
         ("README.md", b"---\nlicense: gpl-3.0\ntags: [a, {}]\n---\n# Sample".to_vec()),
     ] {
@@ -232,7 +234,7 @@ fn a_plugin_says_where_its_model_comes_from() {
     assert_eq!((manifest.evaluations.len(), manifest.derived_from.len(), notes.len()), (1, 1, 1));
     let extras = inspect(&out).expect("sound").extras().clone();
     assert_eq!(extras.provenance().map(|proof| proof.training()), Some(&training));
-    assert_eq!((extras.profile_bytes(), extras.card_bytes()), (Some(2), Some(50)));
+    assert_eq!((extras.profile_bytes(), extras.card_bytes()), (Some(profile.len()), Some(50)));
     // What is named must be there, beside the plugin.
     fs::remove_file(directory.join("README.md")).expect("removed");
     let missing = project.pack_to_file(&out).expect_err("missing");
