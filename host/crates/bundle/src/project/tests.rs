@@ -234,7 +234,7 @@ fn a_plugin_says_where_its_model_comes_from() {
     assert_eq!((manifest.evaluations.len(), manifest.derived_from.len(), notes.len()), (1, 1, 1));
     let extras = inspect(&out).expect("sound").extras().clone();
     assert_eq!(extras.provenance().map(|proof| proof.training()), Some(&training));
-    assert_eq!((extras.profile_bytes(), extras.card_bytes()), (Some(profile.len()), Some(50)));
+    assert_eq!((extras.profile_bytes(), extras.card_bytes()), (Some(profile.len()), Some(47)));
     // What is named must be there, beside the plugin.
     fs::remove_file(directory.join("README.md")).expect("removed");
     let missing = project.pack_to_file(&out).expect_err("missing");
