@@ -90,7 +90,7 @@ pub struct Evaluate {
 
 /// How pictures become the numbers that a model takes.
 #[derive(Debug, Args)]
-struct Pictures {
+pub(super) struct Pictures {
     /// Divide the bytes of pictures: 255 for 0 to 1, 1 to leave them.
     #[arg(long, value_name = "NUMBER")]
     divide: Option<f64>,
@@ -106,6 +106,23 @@ struct Pictures {
     /// Scale the pictures of a folder to this size.
     #[arg(long, value_name = "WIDTHxHEIGHT", value_parser = size)]
     size: Option<(u32, u32)>,
+}
+
+impl Pictures {
+    /// How a folder of them is read.
+    pub(super) fn options(&self) -> PictureOptions {
+        PictureOptions { size: self.size, channels: None }
+    }
+
+    /// How their bytes become numbers.
+    pub(super) fn preparation(&self) -> Preparation {
+        Preparation {
+            divide: self.divide,
+            mean: self.mean.clone(),
+            deviation: self.deviation.clone(),
+            grey_to_rgb: self.grey_to_rgb,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -184,7 +201,7 @@ impl Evaluate {
                 _ => LabelKind::Auto,
             },
             text: self.text.clone(),
-            pictures: PictureOptions { size: self.pictures.size, channels: None },
+            pictures: self.pictures.options(),
         };
         let whole = data::read(&self.data, &options)?;
         let described = Croissant::beside(&self.data)?;
@@ -232,15 +249,6 @@ impl Evaluate {
         }
     }
 
-    fn preparation(&self) -> Preparation {
-        Preparation {
-            divide: self.pictures.divide,
-            mean: self.pictures.mean.clone(),
-            deviation: self.pictures.deviation.clone(),
-            grey_to_rgb: self.pictures.grey_to_rgb,
-        }
-    }
-
     /// Fills in the runs. Returns the answers of the first one that has some.
     fn measure(
         &self,
@@ -278,8 +286,12 @@ impl Evaluate {
                     drop(progress);
                     let calls =
                         published::Calls { context, agreement: self.agreement, is_told: self.yes };
-                    let (mut run, answers) =
-                        calls.run(name, reference.as_deref(), data, &self.preparation())?;
+                    let (mut run, answers) = calls.run(
+                        name,
+                        reference.as_deref(),
+                        data,
+                        &self.pictures.preparation(),
+                    )?;
                     if let Some(metric) = report.metric {
                         let labels = data.labels();
                         let output = self.output.as_deref();
@@ -328,7 +340,7 @@ impl Evaluate {
                     refused = Failure::from(error).during("the reference cannot be loaded")
                 }
                 Ok(loaded) => {
-                    let feed = Feed::new(loaded.signature(), data, &self.preparation());
+                    let feed = Feed::new(loaded.signature(), data, &self.pictures.preparation());
                     let feed = feed.during(|| "the data do not fit the reference".into())?;
                     return Ok(loaded.answers(&feed, |_| {}).await?);
                 }
@@ -359,7 +371,7 @@ impl Evaluate {
         let mut computed = Vec::new();
         for model in &loaded {
             let backend = model.backend();
-            let feed = Feed::new(model.signature(), data, &self.preparation());
+            let feed = Feed::new(model.signature(), data, &self.pictures.preparation());
             let feed = feed.during(|| "the data do not fit the model".into())?;
             progress.step(&format!("computing {} rows on {backend}", data.rows()));
             let answers = match model.answers(&feed, |_| {}).await {

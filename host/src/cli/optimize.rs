@@ -10,16 +10,17 @@ use bytes::Bytes;
 use clap::Args;
 use serde_json::{Value, json};
 
+use super::evaluate::Pictures;
 use super::{MakeRuntime, serve};
-use crate::optimize::execute::{Metric, Named, Rows};
+use crate::data::{self, DataSet, Options};
+use crate::evaluate::{Feed, ModelSignature};
+use crate::optimize::execute::{Metric, Rows};
 use crate::optimize::{Limits, Made, Method, Report, Task, judge, make};
-use crate::telemetry;
 use hospes_cli::Context;
 use hospes_cli::document::Force;
 use hospes_cli::failure::{During as _, Failure};
 use hospes_cli::screen::Answer;
 use hospes_cli::shell::path as sh;
-use hospes_data::{DataSet, Options};
 use workers::Workers;
 
 /// Make a model smaller or faster, if held-out data shows that it still answers well.
@@ -60,6 +61,8 @@ pub struct Optimize {
     /// Compare answers by `classes` or `cosine` [default: by classes if there are some].
     #[arg(long, value_parser = metric)]
     metric: Option<Metric>,
+    #[command(flatten)]
+    pictures: Pictures,
     /// Use only so many rows of each file.
     #[arg(long, value_name = "COUNT", default_value = "2000")]
     rows: std::num::NonZeroUsize,
@@ -103,14 +106,13 @@ impl Optimize {
         self.plot.as_deref().map_or(Ok(()), |plot| self.force.check_whole(plot))?;
         let model = std::fs::read(&self.model);
         let model = Bytes::from(model.map_err(|error| Failure::file("read", &self.model, &error))?);
-        let (held_out, calibration) = self.rows()?;
-        let mut config = serve::config(None, self.host_data.clone())?;
-        // All candidates of a model are loaded at once.
-        let inference = &mut config.inference;
-        inference.worker_memory_bytes_max = inference.worker_memory_bytes_max.saturating_mul(16);
-        telemetry::start(&config.telemetry)?;
+        let sets = self.read_data()?;
+        let config = serve::config(None, self.host_data.clone())?;
         let runtime = make_runtime().during(|| "cannot start threads".into())?;
         let workers = Workers::start(runtime, &config)?;
+        let signature = workers.signature(&model)?;
+        let held_out = self.rows(&sets.0, &signature)?;
+        let calibration = sets.1.map(|set| self.rows(&set, &signature)).transpose()?;
         let usual = Method::ALL.into_iter().filter(|method| method.is_usual());
         let methods: Vec<Method> =
             if self.only.is_empty() { usual.collect() } else { self.only.clone() };
@@ -138,24 +140,36 @@ impl Optimize {
         self.answer(&report, best)
     }
 
-    /// Held-out rows, and those for calibration.
-    fn rows(&self) -> Result<(Rows, Option<Rows>), Failure> {
-        let options = Options { label: self.label.clone(), ..Options::default() };
-        let held_out = hospes_data::read(&self.data, &options)?;
-        let calibration = match &self.calibrate {
-            None => None,
-            Some(path) => {
-                let read = hospes_data::read(path, &options)?;
-                if read.digest() == held_out.digest() {
-                    let same = "the calibration rows are the held-out rows, which would then prove nothing";
-                    let fix =
-                        "give `--calibrate` other rows, e.g. some of those that trained the model";
-                    return Err(Failure::new(same).fix(fix));
-                }
-                Some(rows(&read, self.rows.get()))
-            }
-        };
-        Ok((rows(&held_out, self.rows.get()), calibration))
+    /// The held-out data, and those for calibration.
+    fn read_data(&self) -> Result<(DataSet, Option<DataSet>), Failure> {
+        let label = self.label.clone();
+        let options = Options { label, pictures: self.pictures.options(), ..Options::default() };
+        let held_out = data::read(&self.data, &options)?;
+        let Some(path) = &self.calibrate else { return Ok((held_out, None)) };
+        let calibration = data::read(path, &options)?;
+        if calibration.digest() == held_out.digest() {
+            let same = "the calibration rows are the held-out rows, which would then prove nothing";
+            let fix = "give `--calibrate` other rows, e.g. some of those that trained the model";
+            return Err(Failure::new(same).fix(fix));
+        }
+        Ok((held_out, Some(calibration)))
+    }
+
+    /// The rows of a data set one by one, as the model takes them, and the numbers of their classes.
+    fn rows(&self, set: &DataSet, signature: &ModelSignature) -> Result<Rows, Failure> {
+        let count = set.rows().min(self.rows.get());
+        let feed = Feed::new(signature, set, &self.pictures.preparation());
+        let feed = feed.during(|| "the data do not fit the model".into())?;
+        let inputs = (0..count).map(|at| feed.inputs(at..at + 1)).collect::<Result<_, _>>()?;
+        let classes = set.labels().and_then(|labels| labels.classes());
+        let truth = classes.map(|classes| {
+            let number = |class: &u32| {
+                let name = classes.names().get(*class as usize);
+                name.and_then(|name| name.parse().ok()).unwrap_or(*class)
+            };
+            classes.of().iter().take(count).map(number).collect()
+        });
+        Ok(Rows { inputs, truth })
     }
 
     fn answer(&self, report: &Report, best: Option<Made>) -> Result<Answer, Failure> {
@@ -183,24 +197,6 @@ impl Optimize {
         json["pack"] = json!(pack);
         Ok(Answer::new(plain, json))
     }
-}
-
-/// The rows of a data set one by one, and the numbers of their classes.
-fn rows(set: &DataSet, max: usize) -> Rows {
-    let count = set.rows().min(max);
-    let row = |at: usize| -> Named {
-        let columns = set.columns().iter();
-        columns.map(|column| (column.name.clone(), set.slice(column, at..at + 1))).collect()
-    };
-    let classes = set.labels().and_then(|labels| labels.classes());
-    let truth = classes.map(|classes| {
-        let number = |class: &u32| {
-            let name = classes.names().get(*class as usize);
-            name.and_then(|name| name.parse().ok()).unwrap_or(*class)
-        };
-        classes.of().iter().take(count).map(number).collect()
-    });
-    Rows { inputs: (0..count).map(row).collect(), truth }
 }
 
 /// Whether the processor multiplies 8-bit numbers as fast as it could. `None` where the system does not say.

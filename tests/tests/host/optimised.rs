@@ -9,13 +9,13 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use hospes::backend::BackendKind;
+use hospes::data::{self, DataSet, Options};
 use hospes::inference::backend::onnxruntime::OnnxRuntime;
 use hospes::inference::backend::{Backend, Call, Context, Model, Stop};
 use hospes::onnx;
 use hospes::optimize::execute::{Named, Rows};
 use hospes::optimize::gate::{Loss, Refusal, Verdict};
 use hospes::optimize::{Executor, Limits, Made, Method, Report, Task, judge, make, passes};
-use hospes_data::{DataSet, Options};
 use serde_json::Value;
 use system_tests::{HostProcess, TestHost, oracle, workspace};
 
@@ -80,7 +80,7 @@ impl Files {
     /// At most so many rows.
     fn rows(&self, name: &str, max: usize) -> Rows {
         let set: DataSet =
-            hospes_data::read(&self.path(name), &Options::default()).expect("written just now");
+            data::read(&self.path(name), &Options::default()).expect("written just now");
         let count = set.rows().min(max);
         let row = |at: usize| -> Named {
             let columns = set.columns().iter();

@@ -80,18 +80,7 @@ pub fn numbers(tensor: &Tensor) -> Option<Vec<f32>> {
 pub fn cosine(one: &Named, other: &Named) -> Option<f64> {
     let floats = |answer: &Named| answer.iter().find_map(|(_, tensor)| numbers(tensor));
     let (one, other) = (floats(one)?, floats(other)?);
-    if one.len() != other.len() {
-        return None;
-    }
-    let dot = |a: &[f32], b: &[f32]| -> f64 {
-        a.iter().zip(b).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum()
-    };
-    let length = (dot(&one, &one) * dot(&other, &other)).sqrt();
-    if length == 0.0 && one == other {
-        return Some(1.0);
-    }
-    let cosine = dot(&one, &other) / length;
-    cosine.is_finite().then_some(cosine.clamp(-1.0, 1.0))
+    hospes_evidence::cosine(&one, &other)
 }
 
 #[cfg(test)]

@@ -4,12 +4,11 @@
 //! original on the backend where the original is fastest: to be faster elsewhere is no win.
 
 use hospes_core::backend::BackendKind;
+use hospes_evidence::{Interval, Paired, clopper_pearson};
 use serde::Serialize;
 
-use crate::bounds::{lower, upper};
-
 /// Classes with so many rows are judged by the loss itself. Of smaller ones a loss must be proven.
-const CLASS_ROWS_MIN: usize = 30;
+const CLASS_ROWS_MIN: u64 = 30;
 
 /// What is asked of a candidate. All are shares.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
@@ -233,30 +232,21 @@ impl Answers {
 
 /// What was lost, with its bound.
 ///
-/// Of classes, rows that only one of both answers right are counted (as McNemar's test does). The share of rows that only the original
-/// answers right is bounded above, the share of those that only the candidate does below, each with half of the risk.
+/// Of classes, the rows that only one of both answers right are counted ([`Paired`]).
 pub fn loss(answers: &Answers, risk: f64) -> Loss {
     match answers {
         Answers::Classes { truth, original, candidate } => {
-            let rows = candidate.len();
             let truth = truth.as_ref().unwrap_or(original);
             let pairs = || truth.iter().zip(original.iter().zip(candidate));
-            let lost = pairs().filter(|(truth, (one, other))| one == truth && other != truth);
-            let won = pairs().filter(|(truth, (one, other))| one != truth && other == truth);
-            let (lost, won) = (lost.count(), won.count());
+            let rights = pairs().map(|(truth, (one, other))| (one == truth, other == truth));
+            let paired = Paired::count(rights);
             let right = pairs().filter(|(truth, (_, other))| other == truth).count();
-            let share = |count: usize| count as f64 / rows.max(1) as f64;
-            let bound = if won == 0 {
-                upper(lost, rows, risk)
-            } else {
-                upper(lost, rows, risk / 2.0) - lower(won, rows, risk / 2.0)
-            };
             let classes = classes(answers);
             let worst = classes.iter().max_by(|one, other| one.loss().total_cmp(&other.loss()));
             Loss {
-                value: share(right),
-                loss: share(lost) - share(won),
-                bound,
+                value: right as f64 / candidate.len().max(1) as f64,
+                loss: paired.loss(),
+                bound: paired.loss_upper_bound(1.0 - risk),
                 worst_class: worst.map(|class| (class.class, class.loss())),
             }
         }
@@ -276,26 +266,25 @@ pub fn loss(answers: &Answers, risk: f64) -> Loss {
 /// A class on the held-out rows.
 struct Class {
     class: u32,
-    rows: usize,
-    lost: usize,
-    won: usize,
+    paired: Paired,
 }
 
 impl Class {
     fn loss(&self) -> f64 {
-        (self.lost as f64 - self.won as f64) / self.rows.max(1) as f64
+        self.paired.loss()
     }
 
     fn is_broken(&self, limits: &Limits) -> bool {
-        let max = limits.class_loss_max;
-        if self.rows >= CLASS_ROWS_MIN {
+        let (Paired { rows, lost, won }, max) = (self.paired, limits.class_loss_max);
+        if rows >= CLASS_ROWS_MIN {
             return self.loss() > max;
         }
-        let proven = if self.won == 0 {
-            lower(self.lost, self.rows, limits.risk)
+        let bounds =
+            |hits, risk: f64| -> Interval { clopper_pearson(hits, rows, 1.0 - 2.0 * risk) };
+        let proven = if won == 0 {
+            bounds(lost, limits.risk).low
         } else {
-            let risk = limits.risk / 2.0;
-            lower(self.lost, self.rows, risk) - upper(self.won, self.rows, risk)
+            bounds(lost, limits.risk / 2.0).low - bounds(won, limits.risk / 2.0).high
         };
         proven > max
     }
@@ -304,15 +293,13 @@ impl Class {
 fn classes(answers: &Answers) -> Vec<Class> {
     let Answers::Classes { truth, original, candidate } = answers else { return Vec::new() };
     let truth = truth.as_ref().unwrap_or(original);
-    let mut classes = std::collections::BTreeMap::new();
+    let mut rows: std::collections::BTreeMap<u32, Vec<(bool, bool)>> = Default::default();
     for (truth, (one, other)) in truth.iter().zip(original.iter().zip(candidate)) {
-        let empty = Class { class: *truth, rows: 0, lost: 0, won: 0 };
-        let class = classes.entry(*truth).or_insert(empty);
-        class.rows += 1;
-        class.lost += usize::from(one == truth && other != truth);
-        class.won += usize::from(one != truth && other == truth);
+        rows.entry(*truth).or_default().push((one == truth, other == truth));
     }
-    classes.into_values().collect()
+    let class =
+        |(class, rows): (u32, Vec<(bool, bool)>)| Class { class, paired: Paired::count(rows) };
+    rows.into_iter().map(class).collect()
 }
 
 /// The verdict whose candidate replaces the original: of those within a tenth of the fastest, the smallest. `None`: keep the original.

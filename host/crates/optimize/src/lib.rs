@@ -5,7 +5,6 @@
 //! makes one model twice as fast and another ten times slower.
 
 pub mod array;
-mod bounds;
 pub mod execute;
 pub mod gate;
 mod method;

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use hospes_core::backend::BackendKind;
+use hospes_evidence::chart::{Mark, scatter};
 use serde::Serialize;
 
 use crate::gate::{Limits, Original, Refusal, Times, Verdict, percent};
@@ -113,44 +114,17 @@ impl Report {
         table
     }
 
-    /// Size and time of each candidate beside the original, as SVG. What passed is filled.
+    /// Size and time of each candidate by the original's, as SVG. What passed is filled.
     pub fn plot(&self) -> String {
-        const SIDE: f64 = 480.0;
-        const EDGE: f64 = 50.0;
-        let points: Vec<(f64, &Verdict)> =
-            self.verdicts.iter().filter_map(|one| Some((one.time?, one))).collect();
-        let most = |of: &dyn Fn(&(f64, &Verdict)) -> f64| {
-            points.iter().map(of).fold(1.2_f64, f64::max).min(4.0)
+        let mark = |verdict: &Verdict| {
+            let name = format!("{} ({})", verdict.candidate, verdict.backend);
+            let (x, filled) = (verdict.time?, verdict.refused.is_none());
+            Some(Mark { name, x, y: verdict.size, filled })
         };
-        let (time_max, size_max) = (most(&|(time, _)| *time), most(&|(_, one)| one.size));
-        let x = |time: f64| EDGE + time.min(time_max) / time_max * SIDE;
-        let y = |size: f64| EDGE + SIDE - size.min(size_max) / size_max * SIDE;
-        let whole = SIDE + 2.0 * EDGE;
-        let mut svg = format!(
-            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {whole} {whole}\" font-family=\"sans-serif\" \
-             font-size=\"12\">\n<rect width=\"{whole}\" height=\"{whole}\" fill=\"white\"/>\n\
-             <path d=\"M{EDGE} {EDGE}V{end}H{end}\" fill=\"none\" stroke=\"black\"/>\n\
-             <text x=\"{EDGE}\" y=\"{label}\">time by the original's (to the right: slower, cut at {time_max:.1})</text>\n\
-             <text x=\"{EDGE}\" y=\"30\">size by the original's (up: larger); filled: passed</text>\n\
-             <path d=\"M{one} {EDGE}V{end}M{EDGE} {same}H{end}\" stroke=\"grey\" stroke-dasharray=\"4\"/>\n",
-            end = EDGE + SIDE,
-            label = EDGE + SIDE + 30.0,
-            one = x(1.0),
-            same = y(1.0),
-        );
-        for (time, verdict) in points {
-            let (x, y) = (x(time), y(verdict.size));
-            let fill = if verdict.refused.is_none() { "green" } else { "none" };
-            let (name, backend) = (escaped(&verdict.candidate), verdict.backend);
-            let _ = writeln!(
-                svg,
-                "<circle cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"5\" fill=\"{fill}\" stroke=\"black\"/>\
-                 <text x=\"{:.1}\" y=\"{:.1}\">{name} ({backend})</text>",
-                x + 8.0,
-                y - 4.0
-            );
-        }
-        svg + "</svg>\n"
+        let mut marks: Vec<Mark> = self.verdicts.iter().filter_map(mark).collect();
+        marks.push(Mark { name: "original".into(), x: 1.0, y: 1.0, filled: true });
+        let title = "candidates (filled: passed)";
+        scatter(title, "time by the original's", "size by the original's", &marks)
     }
 }
 
@@ -193,8 +167,4 @@ fn size(bytes: u64) -> String {
         10_000..=9_999_999 => format!("{:.1} kB", bytes as f64 / 1e3),
         _ => format!("{:.1} MB", bytes as f64 / 1e6),
     }
-}
-
-fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }

@@ -248,10 +248,10 @@ impl<L> Side<L> {
                 }
             }
         }
-        let mut timed = models.into_iter().zip(times).map(|(model, mut times)| {
-            times.sort_by(f64::total_cmp);
-            model.map(|loaded| (loaded, of_sorted(&times)))
-        });
+        let mut timed = models
+            .into_iter()
+            .zip(times)
+            .map(|(model, times)| model.map(|loaded| (loaded, of(&times))));
         let (loaded, original) = timed.next().ok_or("no model")??;
         Ok(Self { backend, loaded, original, candidates: timed.collect() })
     }
@@ -266,11 +266,8 @@ impl<L> Side<L> {
     }
 }
 
-fn of_sorted(times: &[f64]) -> Times {
-    let at = |share: f64| {
-        let place = (times.len().saturating_sub(1) as f64 * share).round() as usize;
-        times.get(place).copied().unwrap_or(f64::INFINITY)
-    };
+fn of(times: &[f64]) -> Times {
+    let at = |share| hospes_evidence::quantile(times, share).unwrap_or(f64::INFINITY);
     Times { p50: at(0.5), p95: at(0.95) }
 }
 

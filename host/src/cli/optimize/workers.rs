@@ -1,68 +1,59 @@
 //! The host's own workers, as the optimiser asks for them.
 
-use std::sync::Arc;
-use std::time::{Duration, Instant};
-
 use bytes::Bytes;
 use tokio::runtime::Runtime;
 
-use crate::backend::{BackendKind, Device};
+use crate::backend::BackendKind;
 use crate::config::Config;
+use crate::evaluate::{Evaluator, Loaded, ModelSignature};
 use crate::host::inference_settings;
-use crate::id::AccountName;
-use crate::inference::backend::Call;
-use crate::inference::{Graph, Inference, ModelSource, Placement};
 use crate::optimize::Executor;
 use crate::optimize::execute::Named;
 use hospes_cli::failure::{During as _, Failure};
 
-/// How long a computation may take.
-const TIME_MAX: Duration = Duration::from_secs(60);
-
-/// Whose models they are. No account is asked, since nothing is published.
-const OWNER: &str = "optimize";
-
 /// Workers that compute models.
 pub(super) struct Workers {
     runtime: Runtime,
-    inference: Inference,
-    owner: AccountName,
+    evaluator: Evaluator,
 }
 
 impl Workers {
-    /// Starts a worker.
+    /// Starts a worker, to find out which backends there are.
     pub(super) fn start(runtime: Runtime, config: &Config) -> Result<Self, Failure> {
-        let inference = runtime.block_on(Inference::start(inference_settings(config)));
-        let inference =
-            inference.during(|| "cannot start the process that computes models".into())?;
-        let owner = OWNER.parse()?;
-        Ok(Self { runtime, inference, owner })
+        let evaluator = runtime.block_on(Evaluator::start(inference_settings(config)))?;
+        Ok(Self { runtime, evaluator })
+    }
+
+    /// What callers give the model, on the first backend that takes it.
+    pub(super) fn signature(&self, model: &Bytes) -> Result<ModelSignature, Failure> {
+        let mut refused = Failure::new("no backend is usable");
+        for backend in self.evaluator.usable() {
+            let loading = self.evaluator.load(model.clone(), backend);
+            match self.runtime.block_on(loading).during(|| "the model cannot be loaded".into()) {
+                Ok(loaded) => return Ok(loaded.signature().clone()),
+                Err(failure) => refused = failure,
+            }
+        }
+        Err(refused)
     }
 }
 
 impl Executor for Workers {
-    type Loaded = Arc<Graph>;
+    type Loaded = Loaded;
 
     fn backends(&self) -> Vec<BackendKind> {
-        let usable = self.inference.backends().iter().filter(|status| status.usable.is_ok());
-        usable.map(|status| status.kind).collect()
+        self.evaluator.usable()
     }
 
-    fn load(&self, model: Bytes, backend: BackendKind) -> Result<Arc<Graph>, String> {
-        let source = ModelSource::in_memory(self.owner.clone(), model);
-        let placement = Placement { backend: Some(backend), device: Device::Any };
-        let loading = self.inference.load(source, placement);
+    fn load(&self, model: Bytes, backend: BackendKind) -> Result<Loaded, String> {
+        let loading = self.evaluator.load(model, backend);
         self.runtime.block_on(loading).map_err(|error| Failure::from(error).in_a_line())
     }
 
-    fn compute(&self, graph: &Arc<Graph>, inputs: Named) -> Result<Named, String> {
-        let call = Call::of_nobody(Instant::now() + TIME_MAX);
-        let computed = self
-            .runtime
-            .block_on(async { tokio::time::timeout(TIME_MAX, graph.compute(inputs, call)).await });
-        match computed {
-            Ok(outputs) => outputs.map_err(|error| error.to_string()),
-            Err(_elapsed) => Err(format!("it took more than {} s", TIME_MAX.as_secs())),
+    fn compute(&self, loaded: &Loaded, inputs: Named) -> Result<Named, String> {
+        match self.runtime.block_on(loaded.compute(inputs)) {
+            Some(outputs) => outputs.map_err(|error| error.to_string()),
+            None => Err("it took too long".into()),
         }
     }
 }
