@@ -4,6 +4,7 @@
 //! answer. The other commands are in the crate `hospes_cli`; together they are one command line.
 
 mod backup;
+mod convert;
 mod dev;
 mod doctor;
 mod restore;
@@ -65,6 +66,8 @@ enum Command {
     Backup(backup::Backup),
     #[command(display_order = 90)]
     Restore(restore::Restore),
+    #[command(display_order = 98)]
+    Convert(convert::Convert),
     #[command(display_order = 230)]
     Runtime(runtime::Runtime),
     #[command(hide = true)]
@@ -93,6 +96,7 @@ fn dispatch(
         Command::Doctor(command) => command.run(context, make_runtime),
         Command::Backup(command) => command.run(context),
         Command::Restore(command) => command.run(context),
+        Command::Convert(command) => command.run(context, make_runtime),
         Command::Runtime(command) => command.run(context),
         Command::Worker(_) => Ok(Answer::Nothing), // `main` has run it already
         Command::Other(command) => command.run(context, Cli::command),

@@ -24,8 +24,8 @@ const REQUIREMENTS: [(Source, &str); 5] = [
         Source::Sklearn,
         "numpy==2.3.5\nscikit-learn==1.9.1\nskl2onnx==1.20.0\nskops==0.16.0\njoblib==1.6.0\npandas==3.1.1\n",
     ),
-    (Source::Torch, "numpy==2.3.5\ntorch==2.9.1\nonnx==1.20.1\nonnxscript==0.5.6\n"),
-    (Source::Keras, "numpy==2.3.5\nkeras==3.12.0\ntensorflow==2.20.0\ntf2onnx==1.16.1\n"),
+    (Source::Torch, "numpy==2.3.5\ntorch==2.15.0\nonnx==1.23.2\nonnxscript==0.7.2\n"),
+    (Source::Keras, "numpy==2.3.5\nkeras==3.15.1\ntensorflow==2.21.0\ntf2onnx==1.17.0\n"),
 ];
 
 const EXPORT: &str = include_str!("../scripts/export.py");
