@@ -4,6 +4,7 @@
 //! answer. The other commands are in the crate `hospes_cli`; together they are one command line.
 
 mod backup;
+mod convert;
 mod dev;
 mod doctor;
 mod evaluate;
@@ -74,6 +75,8 @@ enum Command {
     Evaluate(Box<evaluate::Evaluate>),
     #[command(display_order = 96)]
     Optimize(optimize::Optimize),
+    #[command(display_order = 93)]
+    Convert(convert::Convert),
     #[command(display_order = 230)]
     Runtime(runtime::Runtime),
     #[command(hide = true)]
@@ -104,6 +107,7 @@ fn dispatch(
         Command::Backup(command) => command.run(context),
         Command::Restore(command) => command.run(context),
         Command::Train(command) => command.run(context, make_runtime),
+        Command::Convert(command) => command.run(context, make_runtime),
         Command::Runtime(command) => command.run(context),
         Command::Evaluate(command) => command.run(context, make_runtime),
         Command::Worker(_) => Ok(Answer::Nothing), // `main` has run it already
