@@ -213,8 +213,10 @@ impl Context {
 }
 
 /// The commands that only `hospes` has.
-const OF_HOSTS: [&str; 9] =
-    ["dev", "serve", "doctor", "backup", "restore", "train", "evaluate", "optimize", "runtime"];
+const OF_HOSTS: [&str; 10] = [
+    "dev", "serve", "doctor", "backup", "restore", "train", "convert", "evaluate", "optimize",
+    "runtime",
+];
 
 /// Runs this process's command line, for commands that do not run a host.
 pub fn main() -> ExitCode {
