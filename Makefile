@@ -15,11 +15,12 @@ SPEECH := target/samples/speech
 FASHION := target/samples/fashion
 RUNTIME := target/runtime
 
-.PHONY: help demo test cases lint bench dist fuzz plugins trainer
+.PHONY: help demo lifecycle test cases lint bench dist fuzz plugins trainer
 .DELETE_ON_ERROR:
 
 help:
 	@echo 'make demo    the whole path, from keys to a verified receipt'
+	@echo 'make lifecycle  from a data set to a trained, optimised, signed and served model'
 	@echo 'make test    every check and test'
 	@echo 'make cases   the small inputs in tests/cases that once went wrong'
 	@echo 'make bench   figures of what is shipped, side by side; writes target/bench/results.json (FIGURES=noop_http: one of them)'
@@ -35,6 +36,9 @@ help:
 demo: PLUGINS := filetype classify iris
 demo: $(HOSPES) plugins $(RUNTIME)/.installed $(PICTURES)/.fetched
 	@tests/demo
+
+lifecycle: $(HOSPES) trainer $(RUNTIME)/.installed $(FASHION)/.fetched
+	@tests/lifecycle
 
 # Everything is built once: the checks, the binary and the tests share one profile. Downloads run beside the compiler.
 test:

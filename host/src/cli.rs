@@ -4,8 +4,11 @@
 //! answer. The other commands are in the crate `hospes_cli`; together they are one command line.
 
 mod backup;
+mod convert;
 mod dev;
 mod doctor;
+mod evaluate;
+mod optimize;
 mod restore;
 mod runtime;
 mod serve;
@@ -66,8 +69,14 @@ enum Command {
     Backup(backup::Backup),
     #[command(display_order = 90)]
     Restore(restore::Restore),
-    #[command(display_order = 15)]
+    #[command(display_order = 92)]
     Train(train::Train),
+    #[command(display_order = 95)]
+    Evaluate(Box<evaluate::Evaluate>),
+    #[command(display_order = 96)]
+    Optimize(optimize::Optimize),
+    #[command(display_order = 93)]
+    Convert(convert::Convert),
     #[command(display_order = 230)]
     Runtime(runtime::Runtime),
     #[command(hide = true)]
@@ -94,10 +103,13 @@ fn dispatch(
         Command::Dev(command) => command.run(context, make_runtime),
         Command::Serve(command) => command.run(context, make_runtime),
         Command::Doctor(command) => command.run(context, make_runtime),
+        Command::Optimize(command) => command.run(context, make_runtime),
         Command::Backup(command) => command.run(context),
         Command::Restore(command) => command.run(context),
         Command::Train(command) => command.run(context, make_runtime),
+        Command::Convert(command) => command.run(context, make_runtime),
         Command::Runtime(command) => command.run(context),
+        Command::Evaluate(command) => command.run(context, make_runtime),
         Command::Worker(_) => Ok(Answer::Nothing), // `main` has run it already
         Command::Other(command) => command.run(context, Cli::command),
     }

@@ -18,6 +18,7 @@ use tokio::sync::OnceCell;
 use tokio::task::block_in_place;
 
 use crate::backend::BackendKind;
+use crate::bundle::provenance::Provenance;
 use crate::bundle::{self, BundleError, RegistryError, VerifiedBundle};
 use crate::host::Host;
 use crate::id::{AccountName, Digest, ModelName, Party};
@@ -339,6 +340,7 @@ fn stage(
         digest: publication.bundle,
         publisher: *bundle.publisher(),
         manifest: bundle.manifest().clone(),
+        training: bundle.extras().provenance().map(Provenance::summary),
         guest,
         graphs,
         codeless: bundle::is_passthrough(bundle.component_digest()),

@@ -67,6 +67,7 @@ pub fn text_guest(text: &str, name: &str, models: &[ModelInput]) -> Vec<u8> {
         functions: functions.collect(),
         types: Vec::new(),
         limits: RequestedLimits::default(),
+        origin: Default::default(),
     };
     let mut out = Vec::new();
     bundle::pack(&component, description, models, &mut out).expect("packed");
@@ -107,6 +108,7 @@ fn codeless(
         }],
         types: Vec::new(),
         limits: RequestedLimits::default(),
+        origin: Default::default(),
     };
     let model = ModelInput { batch_axis, backend, ..model_input("model", model) };
     let mut out = Vec::new();

@@ -80,6 +80,7 @@ fn pack(
         functions: functions.collect(),
         types: Vec::new(),
         limits: RequestedLimits::default(),
+        origin: Default::default(),
     };
     let mut packed = Vec::new();
     bundle::pack(component, description, &[], &mut packed).map(|_| packed)

@@ -2,6 +2,8 @@
 //!
 //! A thin codec around `invoke`: it parses the request into a call and renders the result. It decides nothing.
 
+mod origin;
+
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -146,6 +148,11 @@ pub(super) fn description(deployment: &Deployment) -> Description {
         summary: manifest.summary.clone(),
         licence: manifest.licence.to_string(),
         functions: deployment.functions().iter().map(function).collect(),
+        evaluations: origin::evaluations(manifest),
+        derived_from: origin::derived_from(manifest),
+        lineage: deployment.training().map(origin::lineage),
+        task: manifest.card.task.clone(),
+        tags: manifest.card.tags.iter().take(origin::TAGS_MAX).cloned().collect(),
     }
 }
 

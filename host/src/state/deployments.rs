@@ -32,6 +32,7 @@ pub use target::{Reference, Target};
 pub use withdrawn::Release;
 
 use crate::bundle::Manifest;
+use crate::bundle::provenance::TrainingSummary;
 use crate::id::{Digest, FunctionName, ModelName, Party};
 use crate::inference::ModelSignature;
 use crate::sandbox::{CallLimits, Entry, FunctionType, Graphs, Guest, GuestFunction};
@@ -48,6 +49,8 @@ pub struct Deployment {
     pub(crate) digest: Digest,
     pub(crate) publisher: Party,
     pub(crate) manifest: Manifest,
+    /// The training that its bundle's provenance describes.
+    pub(crate) training: Option<TrainingSummary>,
     pub(crate) guest: Guest,
     pub(crate) graphs: Graphs,
     /// Whether the bundle is a model without code.
@@ -87,6 +90,11 @@ impl Deployment {
     /// The publisher's description.
     pub fn manifest(&self) -> &Manifest {
         &self.manifest
+    }
+
+    /// The training that its bundle's provenance describes, signed by who ran it.
+    pub fn training(&self) -> Option<&TrainingSummary> {
+        self.training.as_ref()
     }
 
     /// The compiled code.

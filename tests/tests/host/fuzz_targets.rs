@@ -14,6 +14,9 @@ use hospes::tensor::DataType;
 use hospes::worker::{ChannelError, Confinement, End, Limits};
 use system_tests::{Chance, simple, storms, workspace};
 
+#[path = "../../fuzz/fuzz_targets/card.rs"]
+#[allow(unused_attributes, reason = "`no_main` is for the fuzzer's own programs")]
+mod card;
 #[path = "../../fuzz/fuzz_targets/model.rs"]
 #[allow(unused_attributes, reason = "`no_main` is for the fuzzer's own programs")]
 mod model;
@@ -130,4 +133,15 @@ fn models_are_walked_or_refused() {
 #[test]
 fn models_are_rewritten_or_refused() {
     feed(4_000, &models(), rewrite::fuzz);
+}
+
+#[test]
+fn cards_and_proofs_are_read_or_refused() {
+    let seeds = [
+        crate::lineage::README.as_bytes().to_vec(),
+        b"---\na: &a [1, 2]\ntags: [*a, *a]\nlicense: {b: !!str c}\n---\n".to_vec(),
+        crate::lineage::proof(),
+        br#"{"metrics": {"accuracy": 0.9}, "data": {}}"#.to_vec(),
+    ];
+    feed(20_000, &seeds, card::fuzz);
 }

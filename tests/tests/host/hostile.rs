@@ -298,6 +298,7 @@ fn running(text: &str) -> Vec<u8> {
         }],
         types: Vec::new(),
         limits: bundle::RequestedLimits::default(),
+        origin: Default::default(),
     };
     let mut packed = Vec::new();
     bundle::pack(&component, description, &[], &mut packed).expect("packed");

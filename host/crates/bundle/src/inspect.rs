@@ -3,7 +3,11 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use bytes::Bytes;
+
 use super::BundleLimits;
+use super::componentize::is_passthrough;
+use super::extras::Extras;
 use super::layout::Layout;
 use super::manifest::Manifest;
 use super::verify::{BundleError, Checked, check};
@@ -29,6 +33,7 @@ pub struct Inspection {
     manifest: Manifest,
     digest: Digest,
     imports: Vec<String>,
+    extras: Extras,
 }
 
 /// Reads a bundle from a file and checks all of it, including its signature if it has one. Runs no code.
@@ -39,8 +44,26 @@ pub fn inspect(path: &Path) -> Result<Inspection, InspectError> {
     let read = |source| InspectError::Read { path: path.to_owned(), source };
     let bytes = std::fs::read(path).map_err(read)?;
     let layout = Layout::read(&bytes, &BundleLimits::NONE).map_err(BundleError::from)?;
-    let Checked { manifest, shape, signer, digest, .. } = check(&bytes, &layout)?;
-    Ok(Inspection { signer, manifest, digest, imports: shape.imports })
+    let Checked { manifest, shape, signer, digest, extras, .. } = check(&bytes, &layout)?;
+    Ok(Inspection { signer, manifest, digest, imports: shape.imports, extras })
+}
+
+/// The model of a bundle that is nothing but one model: its component is the built-in guest, which passes tensors on. `None` for other bundles:
+/// what their functions answer is not what their models compute.
+///
+/// # Errors
+/// As [`inspect()`].
+pub fn only_model(path: &Path) -> Result<Option<Bytes>, InspectError> {
+    let read = |source| InspectError::Read { path: path.to_owned(), source };
+    let bytes = Bytes::from(std::fs::read(path).map_err(read)?);
+    let layout = Layout::read(&bytes, &BundleLimits::NONE).map_err(BundleError::from)?;
+    let checked = check(&bytes, &layout)?;
+    match layout.models.as_slice() {
+        [(_, section)] if is_passthrough(&checked.component) => {
+            Ok(Some(bytes.slice(section.payload.clone())))
+        }
+        _ => Ok(None),
+    }
 }
 
 impl Inspection {
@@ -57,6 +80,11 @@ impl Inspection {
     /// The digest of the whole file. Signing changes it.
     pub fn digest(&self) -> &Digest {
         &self.digest
+    }
+
+    /// Where the model comes from and what is known about it, as far as the bundle says.
+    pub fn extras(&self) -> &Extras {
+        &self.extras
     }
 
     /// The interfaces that the component imports.

@@ -1,8 +1,8 @@
 //! Finds the parts of a bundle by walking the top-level sections of a WebAssembly binary.
 //!
 //! This module is the first to read untrusted bytes. It reads section headers only, never code or weights, and allocates for at most
-//! [`MODELS_MAX`] models. After the component's own sections come `hospes:manifest`, one `hospes:model/<name>` per model and at most one
-//! `hospes:signature`, in that order, and nothing else. Their headers must have minimal length. The component's own headers may be padded,
+//! [`MODELS_MAX`] models. After the component's own sections come `hospes:manifest`, one `hospes:model/<name>` per model, at most one each
+//! of `hospes:provenance`, `hospes:profile`, `hospes:card` and `hospes:signature`, in that order, and nothing else. Their headers must have minimal length. The component's own headers may be padded,
 //! because some toolchains do that.
 
 use std::io::Write;
@@ -14,6 +14,13 @@ use super::names::{GraphName, NameError};
 
 /// Maximum size of the signature section's JSON, in bytes.
 pub const SIGNATURE_BYTES_MAX: usize = 256 << 10;
+
+/// Maximum size of the provenance section's envelope, in bytes.
+pub const PROVENANCE_BYTES_MAX: usize = hospes_core::dsse::ENVELOPE_BYTES_MAX;
+/// Maximum size of the profile section's JSON, in bytes.
+pub const PROFILE_BYTES_MAX: usize = 1 << 20;
+/// Maximum size of the card section's Markdown, in bytes.
+pub const README_BYTES_MAX: usize = 256 << 10;
 
 const HEADER_BYTES: usize = 8;
 const MAGIC: &[u8] = b"\0asm";
@@ -28,6 +35,49 @@ const PREFIX: &str = "hospes:";
 pub(super) const MANIFEST_SECTION: &str = "hospes:manifest";
 pub(super) const MODEL_SECTION_PREFIX: &str = "hospes:model/";
 pub(super) const SIGNATURE_SECTION: &str = "hospes:signature";
+
+/// What a bundle may carry besides its models, in the order of its sections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Extra {
+    /// Where the model comes from: an in-toto statement in DSSE.
+    Provenance,
+    /// What its inputs and outputs look like on held-out data.
+    Profile,
+    /// The publisher's `README.md`, whole.
+    Card,
+}
+
+impl Extra {
+    /// Every one, in order.
+    pub const ALL: [Self; 3] = [Self::Provenance, Self::Profile, Self::Card];
+
+    /// The name of its section.
+    pub(super) fn section(self) -> &'static str {
+        match self {
+            Extra::Provenance => "hospes:provenance",
+            Extra::Profile => "hospes:profile",
+            Extra::Card => "hospes:card",
+        }
+    }
+
+    /// What people call it.
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Extra::Provenance => "provenance",
+            Extra::Profile => "profile",
+            Extra::Card => "card",
+        }
+    }
+
+    /// Its maximum size in bytes.
+    pub fn bytes_max(self) -> usize {
+        match self {
+            Extra::Provenance => PROVENANCE_BYTES_MAX,
+            Extra::Profile => PROFILE_BYTES_MAX,
+            Extra::Card => README_BYTES_MAX,
+        }
+    }
+}
 
 /// Why bytes do not have the structure of a bundle. Offsets count from the first byte.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -70,6 +120,10 @@ pub enum LayoutError {
     CodeAfterManifest { offset: usize },
     #[error("the section at offset {offset} stands after `hospes:signature`, which must be last")]
     AfterSignature { offset: usize },
+    #[error("the section at offset {offset} is `{name}`, which must stand before what precedes it")]
+    OutOfOrder { offset: usize, name: &'static str },
+    #[error("the model section at offset {offset} stands after `{name}`, which must follow it")]
+    AfterExtra { offset: usize, name: &'static str },
     #[error("the model section at offset {offset} has a bad name")]
     ModelName {
         offset: usize,
@@ -98,6 +152,7 @@ pub(super) struct Layout {
     pub code: Range<usize>,
     pub manifest: Section,
     pub models: Vec<(GraphName, Section)>,
+    pub extras: Vec<(Extra, Section)>,
     pub signature: Option<Section>,
 }
 
@@ -119,7 +174,14 @@ impl Layout {
             next = read_own_section(bytes, parts.end)?;
         }
         let manifest = parts.manifest.ok_or(LayoutError::NoManifest)?;
-        Ok(Self { code: 0..code_end, manifest, models: parts.models, signature: parts.signature })
+        let Parts { models, extras, signature, .. } = parts;
+        Ok(Self { code: 0..code_end, manifest, models, extras, signature })
+    }
+
+    /// An extra's content within `bytes`, if the bundle has it.
+    pub(super) fn extra<'b>(&self, extra: Extra, bytes: &'b [u8]) -> Option<&'b [u8]> {
+        let (_, section) = self.extras.iter().find(|(found, _)| *found == extra)?;
+        bytes.get(section.payload.clone())
     }
 
     /// The end of the signed bytes: the signature section, or the end of the bytes.
@@ -158,6 +220,7 @@ pub(super) fn has_own_sections(component: &[u8]) -> Result<bool, LayoutError> {
 struct Parts {
     manifest: Option<Section>,
     models: Vec<(GraphName, Section)>,
+    extras: Vec<(Extra, Section)>,
     signature: Option<Section>,
     /// The end of the last section found.
     end: usize,
@@ -186,11 +249,17 @@ impl Parts {
             self.signature = Some(section);
             return Ok(());
         }
+        if let Some(extra) = Extra::ALL.into_iter().find(|extra| extra.section() == name) {
+            return self.add_extra(extra, section);
+        }
         let Some(model) = name.strip_prefix(MODEL_SECTION_PREFIX) else {
             return Err(LayoutError::Unknown { offset, name: shown(name) });
         };
         let model: GraphName =
             model.parse().map_err(|source| LayoutError::ModelName { offset, source })?;
+        if let Some((extra, _)) = self.extras.last() {
+            return Err(LayoutError::AfterExtra { offset, name: extra.section() });
+        }
         if self.models.len() == MODELS_MAX {
             return Err(LayoutError::TooManyModels);
         }
@@ -198,6 +267,22 @@ impl Parts {
             return Err(LayoutError::Duplicate { offset, name: name.to_owned() });
         }
         self.models.push((model, section));
+        Ok(())
+    }
+
+    fn add_extra(&mut self, extra: Extra, section: Section) -> Result<(), LayoutError> {
+        let (offset, name) = (section.whole.start, extra.section());
+        at_most(name, section.payload.len(), extra.bytes_max())?;
+        match self.extras.last() {
+            Some((last, _)) if *last == extra => {
+                return Err(LayoutError::Duplicate { offset, name: name.to_owned() });
+            }
+            Some((last, _)) if *last > extra => {
+                return Err(LayoutError::OutOfOrder { offset, name });
+            }
+            Some(_) | None => {}
+        }
+        self.extras.push((extra, section));
         Ok(())
     }
 }

@@ -13,14 +13,19 @@ use tempfile::NamedTempFile;
 
 mod componentize;
 mod contents;
+mod extras;
 mod inspect;
 mod layout;
+mod lineage;
 mod manifest;
 mod names;
+mod origin;
 mod pack;
 mod project;
 pub mod provenance;
+mod readme;
 mod registry;
+mod report;
 mod shape;
 mod sign;
 mod signature;
@@ -35,24 +40,37 @@ mod tests;
 
 pub use componentize::{ComponentizeError, componentize, is_passthrough, passthrough, plugin_wit};
 pub use contents::ContentsError;
-pub use inspect::{InspectError, Inspection, inspect};
-pub use layout::{LayoutError, SIGNATURE_BYTES_MAX};
+pub use extras::{Extras, ExtrasError};
+pub use inspect::{InspectError, Inspection, inspect, only_model};
+pub use layout::{
+    Extra, LayoutError, PROFILE_BYTES_MAX, PROVENANCE_BYTES_MAX, README_BYTES_MAX,
+    SIGNATURE_BYTES_MAX,
+};
+pub use lineage::{
+    DERIVATIONS_MAX, Derivation, EVALUATION_TEXT_BYTES_MAX, EVALUATIONS_MAX, Evaluation, Figure,
+    FoundBy, How, HowError, NotFinite, OtherModel,
+};
 pub use manifest::{
-    BATCH_AXIS_MAX, Card, Encoding, FUNCTIONS_MAX, FunctionSpec, MANIFEST_BYTES_MAX,
-    MANIFEST_FORMAT, MODELS_MAX, Manifest, ManifestError, MemberSpec, ModelSpec, Privilege,
-    RequestedLimits, SUMMARY_BYTES_MAX, TEXT_BYTES_MAX, TypeSpec, VERSION_BYTES_MAX,
+    BATCH_AXIS_MAX, CARD_ENTRY_BYTES_MAX, CARD_LIST_MAX, Card, Encoding, FUNCTIONS_MAX,
+    FunctionSpec, MANIFEST_BYTES_MAX, MANIFEST_FORMAT, MODELS_MAX, Manifest, ManifestError,
+    MemberSpec, ModelSpec, Privilege, RequestedLimits, SUMMARY_BYTES_MAX, TEXT_BYTES_MAX, TypeSpec,
+    VERSION_BYTES_MAX,
 };
 pub use names::{
     EXPORT_BYTES_MAX, Export, GRAPH_NAME_BYTES_MAX, GraphName, LICENCE_BYTES_MAX, Licence,
     NameError,
 };
-pub use pack::{Description, ModelInput, PackError, Packed, Source, pack, pack_to_file};
+pub use origin::{OriginError, OriginFiles, Said};
+pub use pack::{Description, ModelInput, Origin, PackError, Packed, Source, pack, pack_to_file};
 pub use project::{PROJECT_BYTES_MAX, PROJECT_FILE, Project, ProjectError};
+pub use readme::{FRONT_MATTER_BYTES_MAX, Readme, ReadmeError};
 pub use registry::{Registry, RegistryError};
+pub use report::{REPORT_BYTES_MAX, ReportError, Reported, evaluations};
 pub use shape::{NESTING_MAX, Shape, ShapeError};
 pub use sign::{SignError, sign, sign_to_file};
 pub use signature::{BundlePart, PAYLOAD_TYPE, SignatureSectionError};
 pub use verify::{BundleError, VerifiedBundle, verify};
+pub use weights::prepare;
 pub use wit::WitError;
 
 /// Maximum sizes of a bundle.

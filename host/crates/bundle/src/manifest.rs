@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+use super::lineage::{self, DERIVATIONS_MAX, Derivation, EVALUATIONS_MAX, Evaluation};
 use super::names::{Export, GraphName, Licence};
 use hospes_core::backend::{BackendKind, Device};
 use hospes_core::id::{Digest, FunctionName, ModelLabel, Party};
@@ -31,6 +32,10 @@ pub const VERSION_BYTES_MAX: usize = 64;
 pub const SUMMARY_BYTES_MAX: usize = 512;
 /// Longest text of a card or a function's documentation, in bytes.
 pub const TEXT_BYTES_MAX: usize = 16 << 10;
+/// Most tags, languages, data sets, metrics or base models of a card.
+pub const CARD_LIST_MAX: usize = 64;
+/// Longest entry of such a list, in bytes.
+pub const CARD_ENTRY_BYTES_MAX: usize = 256;
 /// Highest batch axis. The host accepts no tensor with more dimensions.
 pub const BATCH_AXIS_MAX: u32 = 7;
 
@@ -59,6 +64,10 @@ pub enum ManifestError {
     ZeroLimit { member: &'static str },
     #[error("model `{model}` has batch axis {axis}, more than the highest, {BATCH_AXIS_MAX}")]
     BatchAxis { model: GraphName, axis: u32 },
+    #[error("an entry of `derived_from` has no digest: give `bundle`, `model` or both")]
+    FromNothing,
+    #[error("the interval of `{metric}` does not hold its value: correct `low` and `high`")]
+    Interval { metric: String },
 }
 
 /// A bundle's manifest. [`Manifest::parse`] and [`Manifest::to_json`] check the rules that its types alone do not.
@@ -94,9 +103,15 @@ pub struct Manifest {
     /// Limits that the guest requests. The host may grant less.
     #[serde(default, skip_serializing_if = "RequestedLimits::is_empty")]
     pub limits: RequestedLimits,
+    /// What the models were made from, the latest step first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub derived_from: Vec<Derivation>,
+    /// What is known about the models' quality.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub evaluations: Vec<Evaluation>,
 }
 
-/// The model card: free text for people.
+/// The model card, for people and for search.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Card {
@@ -106,6 +121,24 @@ pub struct Card {
     pub limitations: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub training_data: Option<String>,
+    /// The languages of its texts, as codes such as `en`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub languages: Vec<String>,
+    /// Words to find it by.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<String>,
+    /// The names of data sets that it was trained on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub datasets: Vec<String>,
+    /// The names of the metrics that it was judged by.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub metrics: Vec<String>,
+    /// The names of the models that it was made from.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub base_models: Vec<String>,
+    /// What it does, in Hugging Face's words: `image-classification`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task: Option<String>,
 }
 
 /// One function that callers may invoke.
@@ -192,6 +225,20 @@ impl Card {
     fn is_empty(&self) -> bool {
         *self == Self::default()
     }
+
+    fn check_lists(&self) -> Result<(), ManifestError> {
+        for (member, list) in [
+            ("card.languages", &self.languages),
+            ("card.tags", &self.tags),
+            ("card.datasets", &self.datasets),
+            ("card.metrics", &self.metrics),
+            ("card.base_models", &self.base_models),
+        ] {
+            at_most(member, list.len(), CARD_LIST_MAX)?;
+            list.iter().try_for_each(|entry| check_line(member, entry))?;
+        }
+        check_line("card.task", self.task.as_deref().unwrap_or_default())
+    }
 }
 
 impl RequestedLimits {
@@ -245,6 +292,9 @@ impl Manifest {
         at_most("functions", self.functions.len(), FUNCTIONS_MAX)?;
         at_most("types", self.types.len(), TYPES_MAX)?;
         at_most("models", self.models.len(), MODELS_MAX)?;
+        at_most("steps in `derived_from`", self.derived_from.len(), DERIVATIONS_MAX)?;
+        at_most("evaluations", self.evaluations.len(), EVALUATIONS_MAX)?;
+        lineage::check(self)?;
         distinct("function", self.functions.iter().map(|function| function.name.as_str()))?;
         distinct("model", self.models.iter().map(|model| model.name.as_str()))?;
         for model in &self.models {
@@ -282,6 +332,7 @@ impl Manifest {
         ] {
             check_text(member, text.as_deref().unwrap_or_default(), TEXT_BYTES_MAX)?;
         }
+        self.card.check_lists()?;
         for function in &self.functions {
             let docs = function.docs.as_deref().unwrap_or_default();
             check_text("functions.docs", docs, TEXT_BYTES_MAX)?;
@@ -300,8 +351,21 @@ impl Manifest {
     }
 }
 
+/// A short text of one line.
+fn check_line(member: &'static str, text: &str) -> Result<(), ManifestError> {
+    check_text(member, text, CARD_ENTRY_BYTES_MAX)?;
+    if text.contains('\n') {
+        return Err(ManifestError::ControlCharacter { member });
+    }
+    Ok(())
+}
+
 /// Rejects control characters that would disturb a terminal or a log line. Line breaks are allowed.
-fn check_text(member: &'static str, text: &str, bytes_max: usize) -> Result<(), ManifestError> {
+pub(super) fn check_text(
+    member: &'static str,
+    text: &str,
+    bytes_max: usize,
+) -> Result<(), ManifestError> {
     if text.len() > bytes_max {
         return Err(ManifestError::TextTooLong { member, bytes: text.len(), bytes_max });
     }

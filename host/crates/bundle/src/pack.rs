@@ -11,12 +11,15 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 
 use super::contents::{self, ContentsError};
-use super::layout::{self, LayoutError, MANIFEST_SECTION, MODEL_SECTION_PREFIX};
+use super::extras::{self, ExtrasError};
+use super::layout::{self, Extra, LayoutError, MANIFEST_SECTION, MODEL_SECTION_PREFIX};
+use super::lineage::{self, Derivation, Evaluation, How};
 use super::manifest::{
     Card, Encoding, FunctionSpec, MANIFEST_FORMAT, Manifest, ManifestError, ModelSpec,
     RequestedLimits, TypeSpec,
 };
 use super::names::{GraphName, Licence};
+use super::report::Reported;
 use super::shape::{Shape, ShapeError};
 use super::weights;
 use hospes_core::backend::{BackendKind, Device};
@@ -38,6 +41,8 @@ pub enum PackError {
     Manifest(#[from] ManifestError),
     #[error("the description and the component do not fit together")]
     Contents(#[from] ContentsError),
+    #[error("what is said about the model's origin is refused")]
+    Extras(#[from] ExtrasError),
     #[error("cannot read model `{model}` from `{}`", path.display())]
     Read {
         model: GraphName,
@@ -49,6 +54,10 @@ pub enum PackError {
     Model { model: GraphName, source: ModelRefused },
     #[error("model `{model}` cannot be packed as it is")]
     Cure { model: GraphName, source: CureError },
+    #[error(
+        "a report is about the model {measured}, which is not in the bundle, nor does `derived_from` list it: evaluate the model that you pack"
+    )]
+    OtherModelMeasured { measured: Digest },
     #[error("cannot write the bundle")]
     Write(#[source] io::Error),
     #[error(
@@ -75,6 +84,35 @@ pub struct Description {
     pub functions: Vec<FunctionSpec>,
     pub types: Vec<TypeSpec>,
     pub limits: RequestedLimits,
+    pub origin: Origin,
+}
+
+/// Where a bundle's models come from, and how good they are. Empty if nothing is known.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Origin {
+    /// The latest step first.
+    pub derived_from: Vec<Derivation>,
+    /// Figures that come without a report.
+    pub evaluations: Vec<Evaluation>,
+    /// Reports. The figures about a model that the bundle's was made from are left out.
+    pub reports: Vec<Reported>,
+    /// The envelope that [`Training::sign`](super::provenance::Training::sign) made.
+    pub provenance: Option<Bytes>,
+    /// The JSON of the profile of held-out data.
+    pub profile: Option<Bytes>,
+    /// The publisher's `README.md`, whole.
+    pub card: Option<Bytes>,
+}
+
+impl Origin {
+    fn extra(&self, extra: Extra) -> Option<&[u8]> {
+        let bytes = match extra {
+            Extra::Provenance => &self.provenance,
+            Extra::Profile => &self.profile,
+            Extra::Card => &self.card,
+        };
+        bytes.as_deref()
+    }
 }
 
 /// A model to pack.
@@ -110,7 +148,8 @@ pub fn pack(
     if layout::has_own_sections(component)? {
         return Err(PackError::AlreadyBundle);
     }
-    let manifest = Manifest {
+    let origin = description.origin;
+    let mut manifest = Manifest {
         format: MANIFEST_FORMAT,
         name: description.name,
         version: description.version,
@@ -123,15 +162,41 @@ pub fn pack(
         models: models.iter().map(measure).collect::<Result<_, _>>()?,
         capabilities: Vec::new(),
         limits: description.limits,
+        derived_from: origin.derived_from.clone(),
+        evaluations: Vec::new(),
     };
+    manifest.evaluations = evaluations(&origin, &manifest)?;
     let json = manifest.to_json()?;
     contents::check_functions(&manifest, &Shape::read(component)?)?;
+    extras::check(|extra| origin.extra(extra), &manifest)?;
     out.write_all(component).map_err(PackError::Write)?;
     write_small_section(out, MANIFEST_SECTION, &json)?;
     for (input, spec) in models.iter().zip(&manifest.models) {
         write_model(out, input, spec)?;
     }
+    for extra in Extra::ALL {
+        if let Some(bytes) = origin.extra(extra) {
+            write_small_section(out, extra.section(), bytes)?;
+        }
+    }
     Ok(manifest)
+}
+
+/// The figures about the bundle's own models: those of reports, then those that come without one.
+fn evaluations(origin: &Origin, manifest: &Manifest) -> Result<Vec<Evaluation>, PackError> {
+    let mut found = Vec::new();
+    for Reported { evaluations, model } in &origin.reports {
+        match model {
+            Some(measured) if !lineage::is_packed(*measured, manifest) => {
+                if !lineage::is_ancestor(*measured, manifest) {
+                    return Err(PackError::OtherModelMeasured { measured: *measured });
+                }
+            }
+            Some(_) | None => found.extend(evaluations.iter().cloned()),
+        }
+    }
+    found.extend(origin.evaluations.iter().cloned());
+    Ok(found)
 }
 
 /// The result of [`pack_to_file`].
@@ -142,6 +207,8 @@ pub struct Packed {
     pub cures: Vec<String>,
     /// What callers give each model and get, in the manifest's order.
     pub interfaces: Vec<Interface>,
+    /// What of reports and a README was left out, one line each.
+    pub notes: Vec<String>,
 }
 
 /// Packs into a file, which appears complete or not at all. Repairs models that hosts would reject, if possible: embeds external weights,
@@ -151,21 +218,36 @@ pub struct Packed {
 /// As [`pack`], and [`PackError::Model`] or [`PackError::Cure`] if a model cannot be repaired.
 pub fn pack_to_file(
     component: &[u8],
-    description: Description,
+    mut description: Description,
     models: &[ModelInput],
     path: &Path,
 ) -> Result<Packed, PackError> {
     let ready = models.iter().map(weights::ready).collect::<Result<Vec<_>, _>>()?;
     let cures = ready.iter().flat_map(|model| model.notes.iter().cloned()).collect();
     let interfaces = ready.iter().map(|model| model.interface.clone()).collect();
+    // A proof of the training names the file that was trained, not the repaired one.
+    let repaired = ready.iter().filter_map(|model| model.repaired).map(|before| Derivation {
+        bundle: None,
+        model: Some(before),
+        how: How::Repaired,
+    });
+    description.origin.derived_from.splice(0..0, repaired);
     let models: Vec<_> = ready.into_iter().map(|model| model.input).collect();
+    let measured: Vec<_> =
+        description.origin.reports.iter().filter_map(|report| report.model).collect();
     let manifest = super::write_file(
         path,
         super::READABLE,
         |out| pack(component, description, &models, out),
         PackError::Write,
     )?;
-    Ok(Packed { manifest, cures, interfaces })
+    let before = measured.into_iter().filter(|one| !lineage::is_packed(*one, &manifest));
+    let note = |model: Digest| {
+        format!(
+            "the report about {model}, which this model was made from, is left out: evaluate this one"
+        )
+    };
+    Ok(Packed { notes: before.map(note).collect(), manifest, cures, interfaces })
 }
 
 /// Digest and size of a model, as the manifest lists them.
@@ -209,7 +291,7 @@ pub(super) fn write_small_section(
     payload: &[u8],
 ) -> Result<(), PackError> {
     layout::write_header(out, name, payload.len() as u64)
-        .expect("invariant: the manifest and the signature are bounded far below 4 GiB")
+        .expect("invariant: all sections but weights are bounded far below 4 GiB")
         .and_then(|()| out.write_all(payload))
         .map_err(PackError::Write)
 }

@@ -13,6 +13,7 @@ use serde::Deserialize;
 use super::componentize::{ComponentizeError, componentize, passthrough};
 use super::manifest::{Card, Encoding, RequestedLimits};
 use super::names::{GraphName, Licence};
+use super::origin::{OriginError, OriginFiles, Said};
 use super::pack::{Description, ModelInput, PackError, Packed, Source, pack_to_file};
 use super::wit::{self, Exports, WitError};
 use hospes_core::backend::{BackendKind, Device};
@@ -61,6 +62,8 @@ pub enum ProjectError {
     Wit(#[from] WitError),
     #[error("the guest cannot become a component")]
     Componentize(#[from] ComponentizeError),
+    #[error("`lineage` cannot be read")]
+    Origin(#[from] OriginError),
     #[error(transparent)]
     Pack(#[from] PackError),
 }
@@ -84,6 +87,8 @@ struct ProjectFile {
     models: Vec<Model>,
     #[serde(default)]
     limits: RequestedLimits,
+    #[serde(default)]
+    lineage: OriginFiles,
 }
 
 #[derive(Debug, Deserialize)]
@@ -160,7 +165,8 @@ impl Project {
         let build = self.file.build.iter();
         let named = build
             .flat_map(|build| std::iter::once(&build.module).chain(&build.wit))
-            .chain(self.file.models.iter().map(|model| &model.path));
+            .chain(self.file.models.iter().map(|model| &model.path))
+            .chain(self.file.lineage.paths().map(|(_, path)| path));
         let named = named.map(|path| self.directory.join(path));
         std::iter::once(self.directory.join(PROJECT_FILE)).chain(named).collect()
     }
@@ -173,18 +179,22 @@ impl Project {
         let component = self.component()?;
         let Exports { functions, types } = self.exports(&component)?;
         let Package { name, version, licence, summary } = &self.file.package;
+        // This file's own licence holds, whatever a README says.
+        let Said { origin, card, notes, .. } = self.file.lineage.read(&self.directory)?;
         let description = Description {
             name: name.clone(),
             version: version.clone(),
             licence: licence.clone(),
             summary: summary.clone(),
-            card: self.file.card.clone(),
+            card: self.file.card.clone().or(card),
             functions,
             types,
             limits: self.file.limits,
+            origin,
         };
         let models: Vec<_> = self.file.models.iter().map(|model| self.input(model)).collect();
-        Ok(pack_to_file(&component, description, &models, path)?)
+        let packed = pack_to_file(&component, description, &models, path)?;
+        Ok(Packed { notes: [packed.notes, notes].concat(), ..packed })
     }
 
     fn component(&self) -> Result<Vec<u8>, ProjectError> {
@@ -226,7 +236,8 @@ impl ProjectFile {
                 let wit = build.wit.iter().map(|wit| ("build.wit", wit));
                 wit.chain([("build.module", &build.module)])
             })
-            .chain(self.models.iter().map(|model| ("models.path", &model.path)));
+            .chain(self.models.iter().map(|model| ("models.path", &model.path)))
+            .chain(self.lineage.paths());
         for (member, path) in paths {
             if path.is_absolute() {
                 return Err(ProjectError::AbsolutePath { member, path: path.clone() });

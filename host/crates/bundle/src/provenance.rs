@@ -10,7 +10,7 @@ mod listing;
 mod statement;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -35,6 +35,9 @@ pub const BUILD_TYPE: &str = "urn:hospes:train:1";
 
 /// Most data sets of a training.
 pub const DATA_SETS_MAX: usize = 64;
+
+/// Most files, folders and commits of a training's code.
+pub const CODE_MAX: usize = 64;
 
 /// Most parameters of a training.
 pub const PARAMETERS_MAX: usize = 256;
@@ -125,8 +128,12 @@ pub enum Code {
         /// Where the repository is, if it is known.
         uri: Option<String>,
     },
-    /// The files themselves.
-    Files { path: Option<String>, content: Content },
+    /// A file, or a folder with all files in it.
+    Files {
+        /// Its path as the recipe says it.
+        path: String,
+        content: Content,
+    },
 }
 
 /// What a training started from: a bundle or a model.
@@ -164,7 +171,8 @@ pub struct Training {
     /// How it ran: threads, whether it was confined. Nothing that changes the result should be here only.
     pub environment: BTreeMap<String, Value>,
     pub data: Vec<DataSet>,
-    pub code: Option<Code>,
+    /// The code, if the training did not run natively: each file or folder of it.
+    pub code: Vec<Code>,
     /// The file that pins the versions of the code's libraries.
     pub lock: Option<Artifact>,
     pub base: Option<Base>,
@@ -179,6 +187,33 @@ pub struct Provenance {
     signer: Party,
     training: Training,
 }
+
+/// The most important of a training, small enough to keep for every live version.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TrainingSummary {
+    pub signer: Party,
+    /// The SLSA build level that the provenance claims.
+    pub level: u8,
+    pub trainer: Trainer,
+    pub finished: Timestamp,
+    /// SHA-256 of the recipe.
+    pub recipe: Digest,
+    pub seed: Option<u64>,
+    /// The first data sets.
+    pub data: Vec<DataSummary>,
+}
+
+/// The most important of a data set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DataSummary {
+    pub name: String,
+    pub digest: Digest,
+    pub bytes: u64,
+    pub licence: Option<String>,
+}
+
+/// Most data sets of a summary.
+pub const DATA_SUMMARIES_MAX: usize = 8;
 
 impl Artifact {
     /// A file that is in memory.
@@ -269,6 +304,26 @@ impl Provenance {
         &self.training
     }
 
+    /// The most important of it.
+    pub fn summary(&self) -> TrainingSummary {
+        let Training { trainer, finished, recipe, seed, data, .. } = &self.training;
+        let data = data.iter().take(DATA_SUMMARIES_MAX).map(|data| DataSummary {
+            name: data.name.clone(),
+            digest: data.content.digest(),
+            bytes: data.content.bytes(),
+            licence: data.licence.clone(),
+        });
+        TrainingSummary {
+            signer: self.signer,
+            level: self.level(),
+            trainer: trainer.clone(),
+            finished: *finished,
+            recipe: recipe.sha256,
+            seed: *seed,
+            data: data.collect(),
+        }
+    }
+
     /// The SLSA build level that it claims. Higher ones need a builder that the publisher does not control.
     pub fn level(&self) -> u8 {
         1
@@ -293,7 +348,7 @@ fn measure(path: &Path) -> io::Result<(Digest, u64)> {
 }
 
 /// Shortens untrusted text for an error message and makes it printable.
-fn shown(text: &str) -> String {
+pub(super) fn shown(text: &str) -> String {
     const SHOWN_CHARS_MAX: usize = 80;
     text.chars().take(SHOWN_CHARS_MAX).flat_map(char::escape_debug).collect()
 }

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::manifest::{Card, Encoding, FunctionSpec, RequestedLimits};
-use super::pack::{Description, ModelInput, Source, pack};
+use super::pack::{Description, ModelInput, Origin, Source, pack};
 use hospes_core::backend::Device;
 use hospes_core::key::PartyKey;
 
@@ -47,6 +47,7 @@ pub fn description() -> Description {
         ],
         types: Vec::new(),
         limits: RequestedLimits::default(),
+        origin: Origin::default(),
     }
 }
 

@@ -93,11 +93,11 @@ impl<'a> Signed<'a> {
         for piece in [component, &manifest, models] {
             hasher.update(piece);
         }
+        // The other parts stay as they were measured.
         let statement = SignedDigests {
-            component: checked.component,
             manifest: Digest::of(&json),
-            models: checked.models,
             sha256: hasher.clone().finish(),
+            ..checked.measured
         };
         let signature = section(SIGNATURE_SECTION, &signature::seal(&statement, key)?);
         hasher.update(&signature);

@@ -7,7 +7,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use super::layout::Layout;
+use super::layout::{Extra, Layout};
 use super::names::GraphName;
 use hospes_core::dsse::{DsseError, Envelope, first_difference};
 use hospes_core::id::{Digest, Hasher, Party};
@@ -42,6 +42,12 @@ pub enum BundlePart {
     Weights(GraphName),
     /// The list of models and its order.
     Models,
+    /// Where the model comes from.
+    Provenance,
+    /// The profile of held-out data.
+    Profile,
+    /// The publisher's `README.md`.
+    Card,
     /// The bytes between the other parts.
     Headers,
 }
@@ -53,6 +59,9 @@ impl fmt::Display for BundlePart {
             BundlePart::Manifest => f.write_str("the manifest"),
             BundlePart::Weights(model) => write!(f, "the weights of model `{model}`"),
             BundlePart::Models => f.write_str("the list of models"),
+            BundlePart::Provenance => f.write_str("the provenance"),
+            BundlePart::Profile => f.write_str("the profile"),
+            BundlePart::Card => f.write_str("the card"),
             BundlePart::Headers => f.write_str("a section header"),
         }
     }
@@ -68,6 +77,13 @@ pub(super) struct SignedDigests {
     pub manifest: Digest,
     /// The digests of the weights, in the order of their sections.
     pub models: Vec<ModelDigest>,
+    /// The digests of the extras. A bundle without one has no member for it, as before there were any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provenance: Option<Digest>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub profile: Option<Digest>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub card: Option<Digest>,
     /// The digest of every byte before the signature section.
     pub sha256: Digest,
 }
@@ -96,7 +112,11 @@ impl Measured {
             name: name.clone(),
             sha256: Digest::of(&bytes[section.payload.clone()]),
         });
+        let extra = |extra| layout.extra(extra, bytes).map(Digest::of);
         let statement = SignedDigests {
+            provenance: extra(Extra::Provenance),
+            profile: extra(Extra::Profile),
+            card: extra(Extra::Card),
             component: Digest::of(&bytes[layout.code.clone()]),
             manifest: Digest::of(&bytes[layout.manifest.payload.clone()]),
             models: models.collect(),
@@ -121,6 +141,14 @@ impl SignedDigests {
         let mut models = self.models.iter().zip(&found.models);
         if let Some((signed, _)) = models.find(|(signed, found)| signed.sha256 != found.sha256) {
             return Some(BundlePart::Weights(signed.name.clone()));
+        }
+        let extras = [
+            (BundlePart::Provenance, self.provenance, found.provenance),
+            (BundlePart::Profile, self.profile, found.profile),
+            (BundlePart::Card, self.card, found.card),
+        ];
+        if let Some((part, ..)) = extras.into_iter().find(|(_, signed, found)| signed != found) {
+            return Some(part);
         }
         (self.sha256 != found.sha256).then_some(BundlePart::Headers)
     }

@@ -8,10 +8,11 @@ use bytes::Bytes;
 
 use super::BundleLimits;
 use super::contents::{self, ContentsError};
+use super::extras::{self, Extras, ExtrasError};
 use super::layout::{Layout, LayoutError};
 use super::manifest::{Manifest, ManifestError, ModelSpec};
 use super::shape::{Shape, ShapeError};
-use super::signature::{self, BundlePart, Measured, ModelDigest, SignatureSectionError};
+use super::signature::{self, BundlePart, Measured, SignatureSectionError, SignedDigests};
 use hospes_core::id::{Digest, Party};
 
 /// Why a bundle was rejected, by stage.
@@ -41,6 +42,8 @@ pub enum BundleError {
     Shape(#[from] ShapeError),
     #[error("the bundle does not match its manifest")]
     Contents(#[from] ContentsError),
+    #[error("what the bundle says about its model's origin is refused")]
+    Extras(#[from] ExtrasError),
     #[error(
         "the record of a published bundle cannot be read ({reason}): restore the data directory from a backup"
     )]
@@ -63,6 +66,7 @@ pub struct VerifiedBundle {
     publisher: Party,
     digest: Digest,
     component: Digest,
+    extras: Extras,
 }
 
 /// Verifies a bundle.
@@ -83,7 +87,8 @@ pub fn verify(bytes: Bytes, limits: &BundleLimits) -> Result<VerifiedBundle, Bun
         manifest: checked.manifest,
         publisher,
         digest: checked.digest,
-        component: checked.component,
+        component: checked.measured.component,
+        extras: checked.extras,
     })
 }
 
@@ -106,6 +111,11 @@ impl VerifiedBundle {
     /// Digest of the component alone. Versions that differ only in weights share it.
     pub fn component_digest(&self) -> &Digest {
         &self.component
+    }
+
+    /// Where the model comes from and what is known about it, as far as the bundle says.
+    pub fn extras(&self) -> &Extras {
+        &self.extras
     }
 
     /// The component without manifest, weights and signature, not copied.
@@ -140,8 +150,9 @@ pub(super) struct Checked {
     /// `None` for an unsigned bundle, whose publisher is only a claim.
     pub signer: Option<Party>,
     pub digest: Digest,
-    pub component: Digest,
-    pub models: Vec<ModelDigest>,
+    /// The actual digests of the parts.
+    pub measured: SignedDigests,
+    pub extras: Extras,
 }
 
 /// Checks everything about a bundle, and its signature if it has one.
@@ -162,8 +173,8 @@ pub(super) fn check(bytes: &[u8], layout: &Layout) -> Result<Checked, BundleErro
     contents::check_functions(&manifest, &shape)?;
     let digests: Vec<Digest> = found.models.iter().map(|model| model.sha256).collect();
     contents::check_models(&manifest, layout, &digests)?;
-    let (component, models) = (found.component, found.models);
-    Ok(Checked { manifest, shape, signer, digest: file, component, models })
+    let extras = extras::check(|extra| layout.extra(extra, bytes), &manifest)?;
+    Ok(Checked { manifest, shape, signer, digest: file, measured: found, extras })
 }
 
 /// The signature's signer must be the publisher in the signed manifest.

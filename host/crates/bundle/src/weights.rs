@@ -6,7 +6,9 @@ use std::path::Path;
 
 use bytes::Bytes;
 
+use super::manifest::Encoding;
 use super::pack::{ModelInput, PackError, Source};
+use hospes_core::backend::Device;
 use hospes_core::id::Digest;
 use hospes_onnx::{self as onnx, Interface, Model};
 
@@ -15,6 +17,8 @@ pub(super) struct Ready {
     pub(super) input: ModelInput,
     pub(super) notes: Vec<String>,
     pub(super) interface: Interface,
+    /// The digest of the publisher's file, if it was repaired.
+    pub(super) repaired: Option<Digest>,
 }
 
 /// Reads and repairs a model, checks it like a host does before a backend sees it, and checks that backends can run it. The checked bytes
@@ -51,8 +55,33 @@ pub(super) fn ready(input: &ModelInput) -> Result<Ready, PackError> {
     let interface = onnx::fit(&whole).map_err(refused)?;
     let bytes = if notes.is_empty() { bytes } else { whole.write().map_err(refused)?.into() };
     onnx::check(&bytes).map_err(refused)?;
-    let source = Source::Bytes(bytes);
-    Ok(Ready { input: ModelInput { source, pin: None, ..input.clone() }, notes, interface })
+    let repaired = (!notes.is_empty()).then_some(found);
+    let input = ModelInput { source: Source::Bytes(bytes), pin: None, ..input.clone() };
+    Ok(Ready { input, notes, interface, repaired })
+}
+
+/// Reads a model's file as [`super::pack()`] would put it into a bundle. Returns its bytes and its repairs, one line each.
+///
+/// # Errors
+/// As for packing, with the fix.
+pub fn prepare(path: &Path) -> Result<(Bytes, Vec<String>), PackError> {
+    let input = ModelInput {
+        name: "model".parse().expect("invariant: a name"),
+        encoding: Encoding::Onnx,
+        batch_axis: None,
+        device: Device::Any,
+        backend: None,
+        pin: None,
+        source: Source::File(path.to_owned()),
+    };
+    let ready = ready(&input)?;
+    match ready.input.source {
+        Source::Bytes(bytes) => Ok((bytes, ready.notes)),
+        Source::File(path) => {
+            let source = io::Error::other("it was not read");
+            Err(PackError::Read { model: input.name, path, source })
+        }
+    }
 }
 
 /// A file beside the model.

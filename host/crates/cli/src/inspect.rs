@@ -7,6 +7,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::failure::{During as _, Failure};
+use super::origin;
 use super::quantities::show_bytes;
 use super::screen::{Answer, printable};
 use hospes_bundle::{self as bundle, Inspection, Manifest};
@@ -14,7 +15,9 @@ use hospes_bundle::{self as bundle, Inspection, Manifest};
 /// Show what is in a bundle.
 ///
 /// Verifies every digest, and the signature if there is one, and runs nothing. Names the first part that fails: manifest, code,
-/// model or signature.
+/// model,
+/// provenance or signature. Shows who trained the model and on what, if the bundle says so; `hospes verify-lineage` compares that
+/// with the files.
 #[derive(Debug, Args)]
 #[command(after_long_help = "Example:\n  hospes inspect iris.wasm")]
 pub struct Inspect {
@@ -30,8 +33,9 @@ impl Inspect {
             None => "not signed".to_owned(),
         };
         let plain = format!(
-            "{}  bundle    {}\n  {signed}",
+            "{}{}  bundle    {}\n  {signed}",
             page(inspection.manifest()),
+            printable(&origin::extras(inspection.extras())),
             inspection.digest()
         );
         let json = json!({
@@ -39,6 +43,7 @@ impl Inspect {
             "signer": inspection.signer(),
             "manifest": inspection.manifest(),
             "imports": inspection.imports(),
+            "extras": origin::extras_json(inspection.extras()),
         });
         Ok(Answer::new(plain, json))
     }
@@ -88,5 +93,18 @@ pub fn page(manifest: &Manifest) -> String {
         page +=
             &format!("  model     {}  {}  {}\n", model.name, show_bytes(model.bytes), model.sha256);
     }
+    let lists = [
+        ("task", card.task.as_slice()),
+        ("languages", &card.languages),
+        ("tags", &card.tags),
+        ("datasets", &card.datasets),
+        ("made from", &card.base_models),
+    ];
+    for (label, list) in lists {
+        if !list.is_empty() {
+            page += &format!("  {label}: {}\n", list.join(", "));
+        }
+    }
+    page += &origin::lines(manifest);
     printable(&page)
 }

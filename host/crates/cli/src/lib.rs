@@ -25,6 +25,7 @@ mod negotiation;
 mod new;
 pub mod offer;
 pub mod operator;
+mod origin;
 pub mod pack;
 pub mod problem;
 mod profile;
@@ -36,6 +37,7 @@ pub mod shell;
 mod sign;
 mod simulate;
 mod verify;
+mod verify_lineage;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -119,6 +121,8 @@ pub enum Command {
     Build(build::Build),
     #[command(display_order = 120)]
     Inspect(inspect::Inspect),
+    #[command(display_order = 125)]
+    VerifyLineage(verify_lineage::VerifyLineage),
     #[command(display_order = 130)]
     Sign(sign::Sign),
     #[command(display_order = 140)]
@@ -161,6 +165,7 @@ impl Command {
             Command::Pack(command) => command.run(context),
             Command::Build(command) => command.run(context),
             Command::Inspect(command) => command.run(),
+            Command::VerifyLineage(command) => command.run(),
             Command::Sign(command) => command.run(context),
             Command::Publish(command) => command.run(context),
             Command::Offer(command) => command.run(context),
@@ -197,7 +202,7 @@ impl Context {
     }
 
     /// The host, with the identity's API key.
-    fn client(&self) -> Result<Client, Failure> {
+    pub fn client(&self) -> Result<Client, Failure> {
         Ok(Client::new(self.host.clone(), Some(self.me()?.account()?.api_key)))
     }
 
@@ -208,7 +213,10 @@ impl Context {
 }
 
 /// The commands that only `hospes` has.
-const OF_HOSTS: [&str; 7] = ["dev", "train", "serve", "doctor", "backup", "restore", "runtime"];
+const OF_HOSTS: [&str; 10] = [
+    "dev", "serve", "doctor", "backup", "restore", "train", "convert", "evaluate", "optimize",
+    "runtime",
+];
 
 /// Runs this process's command line, for commands that do not run a host.
 pub fn main() -> ExitCode {

@@ -6,7 +6,7 @@ use super::Context;
 use super::failure::Failure;
 use super::screen::{Answer, printable, table};
 use hospes_wire::market::{Offer, Page};
-use hospes_wire::models::{Description, Function};
+use hospes_wire::models::{DataSet, Derivation, Description, Evaluation, Function, Lineage};
 
 /// List the offers on a host.
 ///
@@ -59,11 +59,42 @@ fn page(offer: &Offer) -> String {
             format!("  {name}{signature}\n")
         };
     }
+    page += &quality(description);
     page += &format!("  offered by {publisher}\n");
     for term in terms {
         page += &format!("    {term}\n");
     }
     page + &format!("  offer {id}\n")
+}
+
+/// How good the model is, and where it comes from.
+fn quality(description: &Description) -> String {
+    let Description { evaluations, derived_from, lineage, .. } = description;
+    let mut page = String::new();
+    for one in evaluations {
+        let interval = match (one.low, one.high) {
+            (Some(low), Some(high)) => format!(" ({low} to {high})"),
+            _ => String::new(),
+        };
+        let rows = one.rows.map_or_else(String::new, |rows| format!(", {rows} rows"));
+        let Evaluation { metric, value, data, by, .. } = one;
+        page += &format!("  {metric} {value}{interval} on {data}{rows}, found by the {by}\n");
+    }
+    for Derivation { bundle, model, how } in derived_from {
+        if let Some(digest) = bundle.as_ref().or(model.as_ref()) {
+            page += &format!("  {how} from {digest}\n");
+        }
+    }
+    if let Some(Lineage { signer, slsa_build_level, trainer, data, .. }) = lineage {
+        page += &format!(
+            "  trained by {trainer}, says {signer} (SLSA build level {slsa_build_level})\n"
+        );
+        for DataSet { name, digest, licence, .. } in data {
+            let licence = licence.as_deref().unwrap_or("no licence stated");
+            page += &format!("    on {name} {digest}, {licence}\n");
+        }
+    }
+    page
 }
 
 #[cfg(test)]
@@ -87,6 +118,36 @@ mod tests {
             format!(
                 "acme/iris 1.0.0  (MIT)\n  Sorts flowers.\n  infer(x: list<f32>) -> list<f32>\n  \
                  offered by {publisher}\n    100 calls\n  offer {id}\n"
+            )
+        );
+    }
+
+    #[test]
+    fn an_offer_says_how_good_the_model_is_and_where_it_comes_from() {
+        let id = format!("sha256:{}", "0d".repeat(32));
+        let party = "did:key:z6MkiTBz1ymuepAQ4HEHYSF1H8quG5GLVVQR3djdX3mDooWp";
+        let offer = serde_json::json!({
+            "id": id, "model": "acme/iris", "version": "1.0.0", "digest": id, "summary": "Sorts flowers.",
+            "licence": "MIT", "publisher": party, "private": false, "terms": [], "functions": [],
+            "evaluations": [
+                {"data": "test", "metric": "accuracy", "value": 0.9, "low": 0.88, "high": 0.92, "rows": 1000, "by": "evaluation"},
+                {"data": "imdb", "metric": "f1", "value": 0.5, "by": "publisher"},
+            ],
+            "derived_from": [{"model": id, "how": "optimised"}],
+            "lineage": {
+                "signer": party, "slsa_build_level": 1, "trainer": "hospes-train 0.1.0", "finished": "2026-11-30T06:10:00Z",
+                "recipe": id, "data": [{"name": "train", "digest": id, "bytes": 4, "licence": "CC0-1.0"}],
+            },
+        });
+        let offer: Offer = serde_json::from_value(offer).expect("an offer");
+        assert_eq!(
+            page(&offer),
+            format!(
+                "acme/iris 1.0.0  (MIT)\n  Sorts flowers.\n  \
+                 accuracy 0.9 (0.88 to 0.92) on test, 1000 rows, found by the evaluation\n  \
+                 f1 0.5 on imdb, found by the publisher\n  optimised from {id}\n  \
+                 trained by hospes-train 0.1.0, says {party} (SLSA build level 1)\n    \
+                 on train {id}, CC0-1.0\n  offered by {party}\n  offer {id}\n"
             )
         );
     }

@@ -9,14 +9,15 @@ use super::Context;
 use super::document::Force;
 use super::failure::{During as _, Failure};
 use super::inspect;
+use super::origin::OriginArgs;
 use super::quantities;
-use super::screen::Answer;
+use super::screen::{Answer, printable};
 use super::shell;
 use hospes_bundle::{
-    self as bundle, Card, Description, Encoding, FunctionSpec, Licence, ModelInput, Packed,
-    RequestedLimits, Source,
+    self as bundle, Description, Encoding, FunctionSpec, Licence, ModelInput, Packed,
+    RequestedLimits, Said, Source,
 };
-use hospes_core::backend::Device;
+use hospes_core::backend::{BackendKind, Device};
 use hospes_core::id::ModelLabel;
 use hospes_onnx::model::Size;
 use hospes_onnx::{Interface, Port};
@@ -36,7 +37,9 @@ const GRAPH: &str = "model";
 #[derive(Debug, Args)]
 #[command(
     after_long_help = "Example:\n  hospes pack iris.onnx --name iris --licence MIT --summary 'Sorts irises by four lengths.' -o iris.wasm\n  \
-    hospes sign iris.wasm --as acme"
+    hospes sign iris.wasm --as acme\n\n\
+    A model that `hospes train` made, with its proof, its figures and its card:\n  \
+    hospes pack run/model.onnx --name iris --provenance run/provenance.dsse --report run/report.json --card README.md"
 )]
 pub struct Pack {
     /// The weights.
@@ -49,16 +52,23 @@ pub struct Pack {
     #[arg(long, default_value = "1.0.0", value_parser = quantities::version)]
     version: semver::Version,
     /// The model's licence, as an SPDX expression.
-    #[arg(long, value_name = "SPDX", default_value = "NOASSERTION", alias = "license")]
-    licence: Licence,
+    ///
+    /// Without it, that of `--card`, or `NOASSERTION`.
+    #[arg(long, value_name = "SPDX", alias = "license")]
+    licence: Option<Licence>,
     /// One line that says what the model does.
     #[arg(long, value_name = "TEXT")]
     summary: Option<String>,
+    /// The backend that must compute the model, e.g. where `hospes optimize` found it best [default: the host chooses].
+    #[arg(long, value_name = "NAME", value_parser = backend)]
+    backend: Option<BackendKind>,
     /// The bundle's file [default: NAME.wasm].
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
     #[command(flatten)]
     force: Force,
+    #[command(flatten)]
+    origin: OriginArgs,
 }
 
 impl Pack {
@@ -70,18 +80,26 @@ impl Pack {
         }
         let path = self.output.unwrap_or_else(|| format!("{}.wasm", self.name).into());
         self.force.check_whole(&path)?;
+        let said = self.origin.read()?;
         let progress = context.screen.spinner(&format!("packing {}", self.model.display()));
         let codeless = Codeless {
             model: self.model,
             name: self.name,
             version: self.version,
-            licence: self.licence,
+            licence: licence(self.licence, &said)?,
             summary: self.summary,
+            said,
+            backend: self.backend,
         };
         let packed = codeless.pack_to_file(&path)?;
         drop(progress);
         Ok(wrote(&packed, &path))
     }
+}
+
+fn backend(text: &str) -> Result<BackendKind, String> {
+    let names = || BackendKind::ALL.map(BackendKind::name).join("` or `");
+    BackendKind::named(text).ok_or_else(|| format!("name `{}`", names()))
 }
 
 /// A model without code, and its description.
@@ -91,6 +109,18 @@ pub struct Codeless {
     pub version: semver::Version,
     pub licence: Licence,
     pub summary: Option<String>,
+    /// Where the model comes from.
+    pub said: Said,
+    /// The backend that must compute it; `None` for the host's choice.
+    pub backend: Option<BackendKind>,
+}
+
+/// The licence that the user states, or that of the card.
+fn licence(stated: Option<Licence>, said: &Said) -> Result<Licence, Failure> {
+    match stated.or_else(|| said.licence.clone()) {
+        Some(licence) => Ok(licence),
+        None => Ok("NOASSERTION".parse()?),
+    }
 }
 
 impl Codeless {
@@ -108,39 +138,43 @@ impl Codeless {
             version: self.version,
             licence: self.licence,
             summary,
-            card: Card::default(),
+            card: self.said.card,
             functions: vec![function],
             types: Vec::new(),
             limits: RequestedLimits::default(),
+            origin: self.said.origin,
         };
         let model = ModelInput {
             name: GRAPH.parse()?,
             encoding: Encoding::Onnx,
             batch_axis: None,
             device: Device::default(),
-            backend: None,
+            backend: self.backend,
             pin: None,
             source: Source::File(self.model.clone()),
         };
         let component = bundle::passthrough()?;
-        bundle::pack_to_file(&component, description, &[model], path)
-            .during(|| format!("cannot pack `{}`", self.model.display()))
+        let packed = bundle::pack_to_file(&component, description, &[model], path)
+            .during(|| format!("cannot pack `{}`", self.model.display()))?;
+        Ok(Packed { notes: [packed.notes, self.said.notes].concat(), ..packed })
     }
 }
 
 /// A bundle that was written to a file: its page, what callers give its models and get, what was changed in them, and the next step.
 pub(crate) fn wrote(packed: &Packed, path: &Path) -> Answer {
-    let Packed { manifest, cures, interfaces } = packed;
+    let Packed { manifest, cures, interfaces, notes } = packed;
     let names = manifest.models.iter().map(|model| model.name.as_str());
     let models: Vec<_> = names.zip(interfaces).collect();
-    let cured: String = cures.iter().map(|cure| format!("cured: {cure}\n")).collect();
+    let cures_shown = cures.iter().map(|cure| format!("cured: {cure}\n"));
+    let noted = notes.iter().map(|note| format!("note: {note}\n"));
+    let cured: String = cures_shown.chain(noted).collect();
     let shown: String = models.iter().map(|(name, interface)| ports(name, interface)).collect();
     let interfaces: Vec<_> = models.iter().map(|(name, one)| interface(name, one)).collect();
     let file = path.display().to_string();
     let page = inspect::page(manifest);
+    let cured = printable(&cured);
     let plain = format!("{page}{shown}\n{cured}wrote {file}\nnext: hospes sign {file}");
-    let json =
-        json!({"file": file, "manifest": manifest, "cures": cures, "interfaces": interfaces});
+    let json = json!({"file": file, "manifest": manifest, "cures": cures, "interfaces": interfaces, "notes": notes});
     Answer::new(plain, json)
 }
 

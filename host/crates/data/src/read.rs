@@ -238,3 +238,6 @@ pub(crate) fn label_of(
         },
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,7 +8,7 @@ use super::models::Description;
 use super::text;
 
 /// A page of offers: the response to `GET /api/market`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "Market")]
 pub struct Page {
     /// The offers, ordered by model and identifier.
@@ -20,7 +20,7 @@ pub struct Page {
 }
 
 /// An offer with its newest version.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[schemars(rename = "MarketOffer")]
 pub struct Offer {
     /// The offer's identifier: SHA-256 of the payload.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use semver::Version;
 
 use super::watch::Look;
-use crate::bundle::{PROJECT_FILE, Packed, Project};
+use crate::bundle::{PROJECT_FILE, Packed, Project, Said};
 use crate::id::ModelLabel;
 use hospes_cli::failure::{During as _, Failure};
 use hospes_cli::pack::Codeless;
@@ -74,6 +74,8 @@ impl Source {
                     version: next(&Version::new(1, 0, 0), last),
                     licence: "NOASSERTION".parse()?,
                     summary: None,
+                    said: Said::default(),
+                    backend: None,
                 };
                 codeless.pack_to_file(bundle)
             }

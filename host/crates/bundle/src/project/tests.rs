@@ -194,3 +194,53 @@ fn without_a_world_the_component_says_what_it_exports() {
     let half = CODE.replace("world = \"sample\"\n", "");
     assert!(matches!(refused(&half), ProjectError::HalfWorld));
 }
+
+const LINEAGE: &str = r#"
+[lineage]
+provenance = "run/provenance.dsse"
+profile = "run/profile.json"
+card = "README.md"
+reports = ["run/report.json"]
+derived_from = [{ model = "sha256:0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d0d", how = "converted" }]
+"#;
+
+#[test]
+fn a_plugin_says_where_its_model_comes_from() {
+    let (root, directory) = plugin(&format!("{CODE}{LINEAGE}"));
+    let mut training = crate::provenance::tests::training();
+    training.model.sha256 = Digest::of(sample::ONNX);
+    fs::create_dir(directory.join("run")).expect("made");
+    let profile = hospes_evidence::Profile::new(Digest::of(b"rows"), 2_000, Vec::new(), Vec::new());
+    let profile = serde_json::to_vec(&profile.expect("enough rows")).expect("JSON");
+    for (name, bytes) in [
+        ("run/provenance.dsse", crate::provenance::tests::signed(&training)),
+        ("run/profile.json", profile.clone()),
+        ("run/report.json", br#"{"metrics": {"accuracy": 0.9}, "data": {}}"#.to_vec()),
+        ("README.md", b"---\nlicense: gpl-3.0\ntags: [a, {}]\n---\n# Sample".to_vec()),
+    ] {
+        fs::write(directory.join(name), bytes).expect("written");
+    }
+    let out = root.path().join("out.wasm");
+    let project = Project::read(&directory).expect("sound");
+    assert_eq!(project.places().len(), 8);
+    let packed = project.pack_to_file(&out).expect("packed");
+    let Packed { manifest, notes, .. } = packed;
+    // The file's own words come before the card's.
+    assert_eq!(manifest.licence.as_str(), "MIT OR Apache-2.0");
+    assert_eq!(
+        (manifest.card.limitations.as_deref(), &manifest.card.tags[..]),
+        (Some("Many."), &["a".to_owned()][..])
+    );
+    assert_eq!((manifest.evaluations.len(), manifest.derived_from.len(), notes.len()), (1, 1, 1));
+    let extras = inspect(&out).expect("sound").extras().clone();
+    assert_eq!(extras.provenance().map(|proof| proof.training()), Some(&training));
+    assert_eq!((extras.profile_bytes(), extras.card_bytes()), (Some(profile.len()), Some(47)));
+    // What is named must be there, beside the plugin.
+    fs::remove_file(directory.join("README.md")).expect("removed");
+    let missing = project.pack_to_file(&out).expect_err("missing");
+    assert!(matches!(missing, ProjectError::Origin(OriginError::Read { .. })), "{missing:?}");
+    let absolute = refused(&format!("{CODE}{}", LINEAGE.replace("README.md", "/README.md")));
+    assert!(matches!(absolute, ProjectError::AbsolutePath { member: "lineage.card", .. }));
+    let unknown = refused(&format!("{CODE}[lineage]\nproof = \"a\"\n"));
+    assert!(matches!(unknown, ProjectError::Toml { .. }));
+}

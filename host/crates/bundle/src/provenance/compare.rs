@@ -1,6 +1,6 @@
 //! Compares a provenance with the files that are at hand.
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use super::{Artifact, Code, Content, DataSet, Provenance, ProvenanceError};
 use hospes_core::id::Digest;
@@ -13,6 +13,7 @@ pub struct Places {
     pub recipe: Option<PathBuf>,
     pub report: Option<PathBuf>,
     pub events: Option<PathBuf>,
+    /// The folder that the recipe's paths of code begin in, or the code itself.
     pub code: Option<PathBuf>,
     pub lock: Option<PathBuf>,
     pub base: Option<PathBuf>,
@@ -68,8 +69,8 @@ impl Provenance {
             };
             checks.push(Check { what: what.to_owned(), finding });
         }
-        if let Some(finding) = self.code(places.code.as_deref())? {
-            checks.push(Check { what: "code".to_owned(), finding });
+        for code in &self.training().code {
+            checks.push(self.code(code, places.code.as_deref())?);
         }
         if let Some(finding) = self.base(places.base.as_deref())? {
             checks.push(Check { what: "base".to_owned(), finding });
@@ -79,28 +80,30 @@ impl Provenance {
 
     fn data(&self, data: &DataSet, place: Option<&Path>) -> Result<Finding, ProvenanceError> {
         let Some(place) = place else { return Ok(not_here("--data")) };
-        let only = self.training().data.len() == 1;
-        match find(data, place, only) {
-            Some(path) => content(&data.content, &path),
-            None => {
-                let wanted = data.path.as_deref().unwrap_or(&data.name);
-                Ok(Finding::NotChecked(format!("there is no `{wanted}` in `{}`", place.display())))
-            }
-        }
+        let wanted = Wanted {
+            path: data.path.as_deref(),
+            name: &data.name,
+            only: self.training().data.len() == 1,
+        };
+        wanted.compare(&data.content, place)
     }
 
-    fn code(&self, place: Option<&Path>) -> Result<Option<Finding>, ProvenanceError> {
-        Ok(match (&self.training().code, place) {
-            (None, None) => None,
-            (None, Some(place)) => Some(stranger(place)),
-            (Some(Code::Git { commit, .. }), _) => Some(Finding::NotChecked(format!(
-                "it is a Git commit: compare `git rev-parse HEAD` with {commit}, and `git status` must be clean"
-            ))),
-            (Some(Code::Files { .. }), None) => Some(not_here("--code")),
-            (Some(Code::Files { content: recorded, .. }), Some(place)) => {
-                Some(content(recorded, place)?)
+    fn code(&self, code: &Code, place: Option<&Path>) -> Result<Check, ProvenanceError> {
+        let (name, finding) = match (code, place) {
+            (Code::Git { commit, .. }, _) => {
+                let how = format!(
+                    "it is a Git commit: `git rev-parse HEAD` must print {commit}, and `git status --porcelain` nothing"
+                );
+                ("commit", Finding::NotChecked(how))
             }
-        })
+            (Code::Files { path, .. }, None) => (&**path, not_here("--code")),
+            (Code::Files { path, content }, Some(place)) => {
+                let only = self.training().code.len() == 1;
+                let wanted = Wanted { path: Some(path), name: path, only };
+                (&**path, wanted.compare(content, place)?)
+            }
+        };
+        Ok(Check { what: format!("code {name}"), finding })
     }
 
     fn base(&self, place: Option<&Path>) -> Result<Option<Finding>, ProvenanceError> {
@@ -116,20 +119,38 @@ impl Provenance {
     }
 }
 
-/// A data set below `place`: where the recipe says, under the path's last name, or under the channel's name. `place` itself if it is the
-/// only one, or bears its name.
-fn find(data: &DataSet, place: &Path, only: bool) -> Option<PathBuf> {
-    let recorded = data.path.as_deref().map(Path::new);
-    let last = recorded.and_then(Path::file_name).map(Path::new);
-    // Nothing that was signed by others may lead out of the folder that the user named.
-    let inside = |path: &&Path| {
-        path.components().all(|part| matches!(part, std::path::Component::Normal(_)))
-    };
-    let candidates = [recorded, last, Some(Path::new(&data.name))];
-    let found = candidates.into_iter().flatten().filter(inside).map(|path| place.join(path));
-    let found = found.into_iter().find(|path| path.exists());
-    let itself = only || (last.is_some() && place.file_name().map(Path::new) == last);
-    found.or_else(|| (itself && place.exists()).then(|| place.to_owned()))
+/// Something to find in a folder that a user named.
+struct Wanted<'a> {
+    /// Its path as the recipe says it.
+    path: Option<&'a str>,
+    name: &'a str,
+    /// Whether nothing else was recorded, so that the place that the user named can be the thing itself.
+    only: bool,
+}
+
+impl Wanted<'_> {
+    fn compare(&self, recorded: &Content, place: &Path) -> Result<Finding, ProvenanceError> {
+        if let Some(path) = self.find(place) {
+            return content(recorded, &path);
+        }
+        let wanted = self.path.unwrap_or(self.name);
+        Ok(Finding::NotChecked(format!("there is no `{wanted}` in `{}`", place.display())))
+    }
+
+    /// Where the recipe says, under the path's last name, or under its own name. `place` itself if it is the only one, or bears its name.
+    fn find(&self, place: &Path) -> Option<PathBuf> {
+        let recorded = self.path.map(Path::new);
+        let last = recorded.and_then(Path::file_name).map(Path::new);
+        // Nothing that others signed may lead out of the folder that the user named.
+        let inside =
+            |path: &&Path| path.components().all(|part| matches!(part, Component::Normal(_)));
+        let candidates = [recorded, last, Some(Path::new(self.name))].into_iter().flatten();
+        let mut found = candidates.filter(inside).map(|path| place.join(path));
+        let itself = self.only || (last.is_some() && place.file_name().map(Path::new) == last);
+        found
+            .find(|path| path.exists())
+            .or_else(|| (itself && place.exists()).then(|| place.to_owned()))
+    }
 }
 
 fn file(recorded: &Artifact, place: &Path) -> Result<Finding, ProvenanceError> {

@@ -1,7 +1,8 @@
 //! The files of a folder as one digest: in-toto's `dirHash`, which is `Hash1` of Go's `golang.org/x/mod/sumdb/dirhash`.
 //!
 //! SHA-256 of the lines `<sha256 of the file>  <path>`, sorted by path, as `sha256sum` prints them, so anybody can compute it without us.
-//! Every regular file counts. What each part of a folder hashes to is kept too, so that a change can be named.
+//! Every file counts, and links are
+//! followed. What each part of a folder hashes to is kept too, so that a change can be named.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,7 +15,7 @@ use super::measure;
 use hospes_core::id::{Digest, Hasher};
 
 /// Most files of a folder.
-pub const FOLDER_FILES_MAX: usize = 2_000_000;
+pub const FOLDER_FILES_MAX: usize = 5_000_000;
 
 /// Most folders inside each other.
 pub const FOLDER_DEPTH_MAX: usize = 32;
@@ -35,10 +36,8 @@ pub enum ListingError {
     TooManyFiles { path: PathBuf },
     #[error("`{}` lies more than {FOLDER_DEPTH_MAX} folders deep: move it up", path.display())]
     TooDeep { path: PathBuf },
-    #[error("the name of `{}` is not UTF-8, or has a line break: rename it", path.display())]
+    #[error("the name of `{}` is not UTF-8, or has a line break or `\\`: rename it", path.display())]
     Name { path: PathBuf },
-    #[error("`{}` is a link to a folder: put the folder itself there", path.display())]
-    LinkedFolder { path: PathBuf },
     #[error("`{}` is neither a file nor a folder: remove it", path.display())]
     Special { path: PathBuf },
     #[error("`{}` holds no files", path.display())]
@@ -129,13 +128,10 @@ impl Walk {
             let entry = entry.map_err(|source| failed(folder, source))?;
             let path = entry.path();
             let name = entry.file_name();
-            let name = name.to_str().filter(|name| !name.contains('\n'));
+            let name = name.to_str().filter(|name| !name.contains(['\n', '\r', '\\']));
             let name = name.ok_or_else(|| ListingError::Name { path: path.clone() })?;
-            let linked = entry.file_type().map_err(|source| failed(&path, source))?.is_symlink();
             let found = fs::metadata(&path).map_err(|source| failed(&path, source))?;
-            if found.is_dir() && linked {
-                return Err(ListingError::LinkedFolder { path });
-            } else if found.is_dir() {
+            if found.is_dir() {
                 self.folder(&path, &format!("{prefix}{name}/"), depth + 1)?;
                 continue;
             } else if !found.is_file() {

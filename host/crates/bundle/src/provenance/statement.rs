@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::listing::{Listing, PARTS_MAX, Part};
 use super::{
-    Artifact, BUILD_TYPE, Base, Code, Content, DATA_SETS_MAX, DataSet, PARAMETERS_MAX,
+    Artifact, BUILD_TYPE, Base, CODE_MAX, Code, Content, DATA_SETS_MAX, DataSet, PARAMETERS_MAX,
     PROVENANCE_TEXT_BYTES_MAX, ProvenanceError, Trainer, Training, shown,
 };
 use hospes_core::id::{Digest, Party, unhex};
@@ -212,7 +212,7 @@ pub(super) fn read(payload: &[u8], signer: Party) -> Result<Training, Provenance
         parameters: build.external_parameters.parameters,
         environment: build.internal_parameters,
         data: Vec::new(),
-        code: None,
+        code: Vec::new(),
         lock: of_kind(&build.resolved_dependencies, "lock")?,
         base: None,
         trainer: Trainer { name, version },
@@ -222,7 +222,7 @@ pub(super) fn read(payload: &[u8], signer: Party) -> Result<Training, Provenance
     for resource in build.resolved_dependencies {
         match resource.annotations.kind.as_deref() {
             Some("data") => training.data.push(resource.data()?),
-            Some("code") => training.code = Some(resource.code()?),
+            Some("code") => training.code.push(resource.code()?),
             Some("base") => training.base = Some(resource.base()?),
             Some(_) | None => {}
         }
@@ -305,7 +305,7 @@ impl Resource {
                 },
             },
             Code::Files { path, content } => {
-                Self { name: "code".to_owned(), ..Self::of_content("code", path.as_ref(), content) }
+                Self { name: path.clone(), ..Self::of_content("code", None, content) }
             }
         }
     }
@@ -365,7 +365,7 @@ impl Resource {
             Some(_) => {
                 Err(ProvenanceError::Digest { name: shown(&self.name), expected: GIT_COMMIT })
             }
-            None => Ok(Code::Files { content: self.content()?, path: self.annotations.path }),
+            None => Ok(Code::Files { content: self.content()?, path: self.name }),
         }
     }
 
@@ -396,13 +396,15 @@ fn check(training: &Training) -> Result<(), ProvenanceError> {
         check_text("data.path", data.path.as_deref())?;
         check_text("data.licence", data.licence.as_deref())?;
     }
-    match &training.code {
-        Some(Code::Git { commit, .. }) if !is_commit(commit) => {
-            return Err(ProvenanceError::Digest { name: shown(commit), expected: GIT_COMMIT });
+    at_most("pieces of code", training.code.len(), CODE_MAX)?;
+    for code in &training.code {
+        match code {
+            Code::Git { commit, .. } if !is_commit(commit) => {
+                return Err(ProvenanceError::Digest { name: shown(commit), expected: GIT_COMMIT });
+            }
+            Code::Git { uri, .. } => check_text("code.uri", uri.as_deref())?,
+            Code::Files { path, .. } => check_text("code.path", Some(path))?,
         }
-        Some(Code::Git { uri, .. }) => check_text("code.uri", uri.as_deref())?,
-        Some(Code::Files { path, .. }) => check_text("code.path", path.as_deref())?,
-        None => {}
     }
     check_text("base.name", training.base.as_ref().map(|base| base.name.as_str()))?;
     check_text("trainer.name", Some(&training.trainer.name))?;

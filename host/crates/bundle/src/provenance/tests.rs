@@ -15,7 +15,7 @@ fn at(text: &str) -> Timestamp {
 }
 
 /// A training with everything that can be recorded.
-fn training() -> Training {
+pub(crate) fn training() -> Training {
     let file = |name: &str| Artifact::of_bytes(name, name.as_bytes());
     Training {
         model: file("model.onnx"),
@@ -31,10 +31,16 @@ fn training() -> Training {
             content: Content::File { sha256: Digest::of(b"rows"), bytes: 4 },
             licence: Some("MIT".to_owned()),
         }],
-        code: Some(Code::Git {
-            commit: "0d".repeat(20),
-            uri: Some("https://example.com/repository".to_owned()),
-        }),
+        code: vec![
+            Code::Git {
+                commit: "0d".repeat(20),
+                uri: Some("https://example.com/repository".to_owned()),
+            },
+            Code::Files {
+                path: "train.py".to_owned(),
+                content: Content::File { sha256: Digest::of(b"import torch"), bytes: 12 },
+            },
+        ],
         lock: Some(file("requirements.txt")),
         base: Some(Base { name: "acme/embed@1.0.0".to_owned(), sha256: Digest::of(b"base") }),
         trainer: Trainer { name: "hospes-train".to_owned(), version: "0.1.0".to_owned() },
@@ -43,7 +49,7 @@ fn training() -> Training {
     }
 }
 
-fn signed(training: &Training) -> Vec<u8> {
+pub(crate) fn signed(training: &Training) -> Vec<u8> {
     training.sign(&key()).expect("within the limits").to_bytes()
 }
 
@@ -81,7 +87,7 @@ fn the_members_are_those_of_in_toto_and_slsa() {
     assert_eq!(build["externalParameters"]["seed"], u64::MAX);
     assert_eq!(build["externalParameters"]["recipe"]["digest"]["sha256"], hex(b"recipe.toml"));
     let dependencies = build["resolvedDependencies"].as_array().expect("a list");
-    assert_eq!(dependencies.len(), 4);
+    assert_eq!(dependencies.len(), 5);
     assert_eq!(dependencies[0]["annotations"]["license"], "MIT");
     assert_eq!(dependencies[0]["annotations"]["contentSize"], 4);
     assert_eq!(dependencies[1]["digest"]["gitCommit"], "0d".repeat(20));
@@ -203,9 +209,9 @@ fn what_has_no_listing_says_why() {
     fs::write(folder.path().join("two\nlines"), "").expect("a file");
     assert!(matches!(refused(folder.path()), ListingError::Name { .. }));
     fs::remove_file(folder.path().join("two\nlines")).expect("removed");
-    std::os::unix::fs::symlink("/", folder.path().join("root")).expect("a link");
-    assert!(matches!(refused(folder.path()), ListingError::LinkedFolder { .. }));
-    fs::remove_file(folder.path().join("root")).expect("removed");
+    std::os::unix::fs::symlink(".", folder.path().join("circle")).expect("a link");
+    assert!(matches!(refused(folder.path()), ListingError::TooDeep { .. }));
+    fs::remove_file(folder.path().join("circle")).expect("removed");
     let deep = folder.path().join("d/".repeat(FOLDER_DEPTH_MAX + 1));
     fs::create_dir_all(&deep).expect("folders");
     fs::write(deep.join("f"), "").expect("a file");
@@ -285,7 +291,7 @@ fn a_changed_byte_is_named_and_what_is_not_here_is_said() {
         report: Some(file("report.json")),
         events: Some(file("events.jsonl")),
         data: vec![data("train", "data/train"), data("test", "data/test.npz")],
-        code: None,
+        code: Vec::new(),
         lock: None,
         base: None,
         ..training()

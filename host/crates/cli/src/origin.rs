@@ -1,0 +1,219 @@
+//! The options of `hospes pack` that say where a model comes from, and how that is shown.
+
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::document::Reference;
+use super::failure::{During as _, Failure};
+use super::quantities::show_bytes;
+use hospes_bundle::provenance::{Artifact, Code, Content, Provenance};
+use hospes_bundle::{
+    self as bundle, Derivation, Evaluation, Extras, How, HowError, Manifest, OriginFiles, Said,
+};
+use hospes_core::id::IdError;
+
+/// Most figures that a page shows; all are in the JSON.
+const FIGURES_SHOWN_MAX: usize = 12;
+
+/// Where the model comes from.
+#[derive(Debug, Default, Args)]
+#[command(next_help_heading = "Where the model comes from")]
+pub struct OriginArgs {
+    /// The proof that `hospes train` wrote. It must be about this model.
+    #[arg(long, value_name = "FILE.dsse")]
+    provenance: Option<PathBuf>,
+    /// The profile of held-out data that `hospes evaluate --profile` wrote.
+    #[arg(long, value_name = "FILE.json")]
+    profile: Option<PathBuf>,
+    /// A model card: Markdown, with a front matter as on Hugging Face. Kept whole.
+    #[arg(long, value_name = "README.md")]
+    card: Option<PathBuf>,
+    /// A report of `hospes evaluate --json` or `hospes train`; its figures go into the manifest. Can be repeated.
+    #[arg(long = "report", value_name = "FILE.json")]
+    reports: Vec<PathBuf>,
+    /// What the model was made from, and how: `optimised=model.onnx`, `converted=…`, `fine-tuned=…`, `distilled=…`; a model's file,
+    /// a bundle or a digest. Can be repeated, the latest step first.
+    #[arg(long, value_name = "HOW=FROM")]
+    derived_from: Vec<Step>,
+}
+
+/// A step of `--derived-from`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Step {
+    how: How,
+    from: Reference,
+}
+
+/// Why `--derived-from` is not a step.
+#[derive(Debug, thiserror::Error)]
+enum StepError {
+    #[error("write `HOW=FROM`, as in `optimised=model.onnx`")]
+    Form,
+    #[error(transparent)]
+    How(#[from] HowError),
+    #[error(transparent)]
+    Digest(#[from] IdError),
+}
+
+impl FromStr for Step {
+    type Err = StepError;
+
+    fn from_str(text: &str) -> Result<Self, StepError> {
+        let (how, from) = text.split_once('=').ok_or(StepError::Form)?;
+        Ok(Self { how: how.parse()?, from: from.parse()? })
+    }
+}
+
+impl Step {
+    fn derivation(&self) -> Result<Derivation, Failure> {
+        let how = self.how;
+        let path = match &self.from {
+            Reference::Id(model) => {
+                return Ok(Derivation { bundle: None, model: Some(*model), how });
+            }
+            Reference::File(path) => path,
+        };
+        if let Ok(inspection) = bundle::inspect(path) {
+            let model = match &inspection.manifest().models[..] {
+                [model] => Some(model.sha256),
+                _ => None,
+            };
+            return Ok(Derivation { bundle: Some(*inspection.digest()), model, how });
+        }
+        Ok(Derivation { bundle: None, model: Some(Artifact::of_file(path)?.sha256), how })
+    }
+}
+
+impl OriginArgs {
+    /// Reads what the options name.
+    pub(crate) fn read(self) -> Result<Said, Failure> {
+        let derived_from = self.derived_from.iter().map(Step::derivation);
+        let files = OriginFiles {
+            provenance: self.provenance,
+            profile: self.profile,
+            card: self.card,
+            reports: self.reports,
+            derived_from: derived_from.collect::<Result<_, _>>()?,
+        };
+        files.read(Path::new("")).during(|| "cannot tell where the model comes from".to_owned())
+    }
+}
+
+/// What a manifest says about the model's origin and quality, as lines of a page.
+pub(crate) fn lines(manifest: &Manifest) -> String {
+    let mut page = String::new();
+    for Derivation { bundle, model, how } in &manifest.derived_from {
+        for (what, digest) in [("bundle", bundle), ("model", model)] {
+            if let Some(digest) = digest {
+                page += &format!("  {how} from {what} {digest}\n");
+            }
+        }
+    }
+    for one in manifest.evaluations.iter().take(FIGURES_SHOWN_MAX) {
+        page += &figure(one);
+    }
+    if let Some(more) = manifest.evaluations.len().checked_sub(FIGURES_SHOWN_MAX + 1) {
+        page += &format!("  and {} more figures: see `--json`\n", more + 1);
+    }
+    page
+}
+
+fn figure(one: &Evaluation) -> String {
+    let Evaluation { data, metric, value, low, high, rows, by, .. } = one;
+    let interval = match (low, high) {
+        (Some(low), Some(high)) => format!(" ({low} to {high})"),
+        _ => String::new(),
+    };
+    let rows = rows.map_or_else(String::new, |rows| format!(", {rows} rows"));
+    let by = match by {
+        bundle::FoundBy::Evaluation => "hospes evaluate",
+        bundle::FoundBy::Trainer => "the trainer",
+        bundle::FoundBy::Publisher => "the publisher's statement",
+    };
+    format!("  {metric} {value}{interval} on {data}{rows}, by {by}\n")
+}
+
+/// What a bundle carries besides its models, as lines of a page.
+pub(crate) fn extras(extras: &Extras) -> String {
+    let mut page = extras.provenance().map(proof).unwrap_or_default();
+    for (what, bytes) in [("profile", extras.profile_bytes()), ("card", extras.card_bytes())] {
+        if let Some(bytes) = bytes {
+            page += &format!("  {what:9} {}\n", show_bytes(bytes as u64));
+        }
+    }
+    page
+}
+
+/// A training as lines of a page.
+fn proof(provenance: &Provenance) -> String {
+    let training = provenance.training();
+    let mut page = format!(
+        "  trained by {} {}, {}\n  says so   {} (SLSA build level {}: who trained it says so, nobody else watched)\n",
+        training.trainer.name,
+        training.trainer.version,
+        training.finished.strftime("%Y-%m-%d %H:%M UTC"),
+        provenance.signer(),
+        provenance.level()
+    );
+    let seed = training.seed.map_or_else(String::new, |seed| format!(", seed {seed}"));
+    page += &format!("  recipe    {} {}{seed}\n", training.recipe.name, training.recipe.sha256);
+    for data in &training.data {
+        let licence = data.licence.as_deref().unwrap_or("no licence stated");
+        let bytes = show_bytes(data.content.bytes());
+        page +=
+            &format!("  data      {} {}, {bytes}, {licence}\n", data.name, data.content.digest());
+    }
+    for code in &training.code {
+        page += &match code {
+            Code::Git { commit, .. } => format!("  code      commit {commit}\n"),
+            Code::Files { path, content } => format!("  code      {path} {}\n", content.digest()),
+        };
+    }
+    if let Some(base) = &training.base {
+        page += &format!("  base      {} {}\n", base.name, base.sha256);
+    }
+    page
+}
+
+/// What a bundle carries besides its models, for programs.
+pub(crate) fn extras_json(extras: &Extras) -> Value {
+    json!({
+        "provenance": extras.provenance().map(proof_json),
+        "profile_bytes": extras.profile_bytes(),
+        "card_bytes": extras.card_bytes(),
+    })
+}
+
+fn proof_json(provenance: &Provenance) -> Value {
+    let training = provenance.training();
+    let file = |one: &Artifact| json!({"name": one.name, "sha256": one.sha256, "bytes": one.bytes});
+    let data = training.data.iter().map(|data| {
+        json!({"name": data.name, "path": data.path, "digest": data.content.digest(),
+            "folder": matches!(data.content, Content::Folder(_)), "bytes": data.content.bytes(), "licence": data.licence})
+    });
+    let code = training.code.iter().map(|code| match code {
+        Code::Git { commit, uri } => json!({"commit": commit, "uri": uri}),
+        Code::Files { path, content } => json!({"path": path, "digest": content.digest()}),
+    });
+    json!({
+        "signer": provenance.signer(),
+        "slsa_build_level": provenance.level(),
+        "trainer": {"name": training.trainer.name, "version": training.trainer.version},
+        "started": training.started,
+        "finished": training.finished,
+        "model": file(&training.model),
+        "recipe": file(&training.recipe),
+        "seed": training.seed,
+        "parameters": training.parameters,
+        "environment": training.environment,
+        "data": data.collect::<Vec<_>>(),
+        "code": code.collect::<Vec<_>>(),
+        "lock": training.lock.as_ref().map(file),
+        "base": training.base.as_ref().map(|base| json!({"name": base.name, "sha256": base.sha256})),
+        "events": training.events.as_ref().map(file),
+        "report": training.report.as_ref().map(file),
+    })
+}

@@ -1,0 +1,242 @@
+//! Other libraries' models as ONNX.
+//!
+//! XGBoost's and LightGBM's files are data: [`convert()`] reads them itself. What only its own library can read (scikit-learn, PyTorch, Keras) is
+//! exported by that library in a Python environment, confined by `hospes_confine`, since a pickle is a program. Every model is compared with its
+//! source's own answers on given rows before there is a file. This crate starts no workers: [`Execute`] lends the host's.
+
+mod error;
+mod lightgbm;
+mod pickle;
+mod python;
+mod state_dict;
+mod trees;
+mod ubjson;
+mod verify;
+mod xgboost;
+
+pub use error::ConvertError;
+pub use pickle::{PickleError, Pickled};
+pub use python::Python;
+pub use state_dict::{Weight, weights};
+pub use trees::{FEATURES_MAX, TARGETS_MAX, TREE_NODES_MAX};
+pub use verify::{Compared, EXPECTED, EXPECTED_LABELS, Execute, Named, NotRun, TOLERANCE};
+
+use std::fmt;
+use std::path::Path;
+use std::str::FromStr;
+
+use bytes::Bytes;
+use hospes_data::{DataSet, Options};
+use hospes_onnx::Model;
+use hospes_onnx::model::Beside;
+
+use error::refused;
+
+/// Maximum bytes of a source.
+pub const SOURCE_BYTES_MAX: u64 = 1 << 30;
+
+/// The library that made a model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    Xgboost,
+    Lightgbm,
+    Torch,
+    Sklearn,
+    Keras,
+}
+
+impl Source {
+    /// Every source's name, as `--from` takes it.
+    pub const NAMES: &'static str = "xgboost, lightgbm, torch, sklearn, keras";
+
+    const ALL: [(Source, &'static str); 5] = [
+        (Source::Xgboost, "xgboost"),
+        (Source::Lightgbm, "lightgbm"),
+        (Source::Torch, "torch"),
+        (Source::Sklearn, "sklearn"),
+        (Source::Keras, "keras"),
+    ];
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = Self::ALL.iter().find(|(source, _)| source == self).map(|(_, name)| name);
+        f.write_str(name.copied().unwrap_or_default())
+    }
+}
+
+impl FromStr for Source {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let known = Self::ALL.iter().find(|(_, name)| *name == text);
+        known.map(|(source, _)| *source).ok_or_else(|| format!("give one of {}", Self::NAMES))
+    }
+}
+
+/// What is to be converted, and how it is checked.
+#[derive(Debug)]
+pub struct Task<'t> {
+    pub path: &'t Path,
+    /// The library; otherwise the name and the first bytes tell.
+    pub source: Option<Source>,
+    /// Rows, with the source's answers as [`EXPECTED`] or [`EXPECTED_LABELS`] if there are any.
+    pub rows: &'t Path,
+    /// Whether a pickle may be run.
+    pub allow_pickle: bool,
+    pub python: Python,
+}
+
+/// A converted and verified model.
+#[derive(Debug)]
+pub struct Converted {
+    pub onnx: Bytes,
+    pub source: Source,
+    /// Rows that were compared.
+    pub rows: usize,
+    /// Whose answers they were compared with.
+    pub expected_from: String,
+    pub compared: Vec<Compared>,
+    /// What was changed so that hosts take it.
+    pub cures: Vec<String>,
+}
+
+/// Which library made a file.
+///
+/// # Errors
+/// [`ConvertError::Unknown`], and [`ConvertError::Refused`] for formats that cannot be converted.
+pub fn recognise(path: &Path, bytes: &[u8]) -> Result<Source, ConvertError> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
+    let ends = |ends: &[&str]| ends.iter().any(|end| name.ends_with(end));
+    if bytes.starts_with(b"tree\n") || bytes.starts_with(b"tree\r\n") {
+        return Ok(Source::Lightgbm);
+    }
+    if ends(&[".json", ".ubj", ".xgb", ".model"]) || bytes.starts_with(b"binf") {
+        return Ok(Source::Xgboost);
+    }
+    if ends(&[".pt", ".pth", ".pt2", ".safetensors", ".ckpt"]) {
+        return Ok(Source::Torch);
+    }
+    if ends(&[".skops", ".pkl", ".pickle", ".joblib"]) {
+        return Ok(Source::Sklearn);
+    }
+    if ends(&[".keras", ".h5", ".hdf5"]) {
+        return Ok(Source::Keras);
+    }
+    if ends(&[".onnx"]) {
+        return Err(refused("this is an ONNX model already", "give it to `hospes pack`"));
+    }
+    if ends(&[".gguf"]) {
+        let fix = "serve it with the plugin `chat`, which reads it as it is";
+        return Err(refused("a GGUF file has weights for one program, and no graph", fix));
+    }
+    if ends(&[".mlmodel", ".mlpackage", ".tflite", ".pb"]) {
+        let fix = "convert the original model (PyTorch, Keras, scikit-learn) instead, or use `tf2onnx` and give its ONNX file to `hospes pack`";
+        return Err(refused("this is a format for one platform", fix));
+    }
+    Err(ConvertError::Unknown { path: path.to_owned() })
+}
+
+/// Converts a model, and compares it with its source.
+///
+/// # Errors
+/// [`ConvertError`]. Then there is no model.
+pub fn convert(
+    task: &Task<'_>,
+    execute: &dyn Execute,
+    progress: &mut dyn FnMut(&str),
+) -> Result<Converted, ConvertError> {
+    let bytes = read(task.path)?;
+    let source = match task.source {
+        Some(source) => source,
+        None => recognise(task.path, &bytes)?,
+    };
+    progress("reading the rows");
+    let rows = hospes_data::read(task.rows, &Options::default())
+        .map_err(|error| ConvertError::Rows(Box::new(error)))?;
+    let has_answers = [EXPECTED, EXPECTED_LABELS].iter().any(|name| rows.column(name).is_some());
+    progress(&format!("converting from {source}"));
+    let (onnx, answers): (Bytes, Option<DataSet>) = match source {
+        Source::Xgboost | Source::Lightgbm => {
+            let onnx = native(source, &bytes)?.into();
+            let answers = if has_answers {
+                None
+            } else {
+                progress(&format!("asking {source} for its answers"));
+                Some(python::answers(task, source)?)
+            };
+            (onnx, answers)
+        }
+        Source::Torch | Source::Sklearn | Source::Keras => {
+            python::may_run(task, source, &bytes)?;
+            let (onnx, answers) = python::export(task, source, progress)?;
+            (onnx, Some(answers))
+        }
+    };
+    let (onnx, cures) = cured(&onnx)?;
+    let model = Model::read(onnx.clone()).map_err(written)?;
+    let interface = hospes_onnx::fit(&model).map_err(|refusal| {
+        refused(format!("a host would refuse the model: {refusal}"), "change that in the source")
+    })?;
+    progress("comparing with the source");
+    // Both count, if both are there: the given answers and the library's.
+    let mut compared = Vec::new();
+    if has_answers {
+        compared = verify::verify(&onnx, &interface, &rows, &rows, execute)?;
+    }
+    let expected_from = match &answers {
+        Some(answers) => {
+            compared = verify::verify(&onnx, &interface, &rows, answers, execute)?;
+            format!("{source} itself")
+        }
+        None => format!("`{}`", task.rows.display()),
+    };
+    Ok(Converted { onnx, source, rows: rows.rows(), expected_from, compared, cures })
+}
+
+/// The model of a file that is data only.
+///
+/// # Errors
+/// [`ConvertError`] if it is damaged, or has what ONNX has not.
+pub fn native(source: Source, bytes: &[u8]) -> Result<Vec<u8>, ConvertError> {
+    match source {
+        Source::Xgboost => {
+            xgboost::refuse_old(bytes)?;
+            xgboost::read(bytes)?.onnx()
+        }
+        Source::Lightgbm => lightgbm::read(bytes)?.onnx(),
+        Source::Torch | Source::Sklearn | Source::Keras => {
+            let fix = format!("its own library exports it: use `hospes convert --from {source}`");
+            Err(refused(format!("a model of {source} is not only data"), fix))
+        }
+    }
+}
+
+fn written(refusal: hospes_onnx::ModelRefused) -> ConvertError {
+    ConvertError::Written(Box::new(refusal))
+}
+
+/// The model with what hosts would refuse repaired, such as scikit-learn's list of maps.
+fn cured(onnx: &Bytes) -> Result<(Bytes, Vec<String>), ConvertError> {
+    let mut model = Model::read(onnx.clone()).map_err(written)?;
+    let cures = hospes_onnx::cure(&mut model, &Beside::default()).map_err(|error| {
+        refused(format!("a host would refuse the model: {error}"), "change that in the source")
+    })?;
+    let bytes =
+        if cures.is_empty() { onnx.clone() } else { model.write().map_err(written)?.into() };
+    Ok((bytes, cures))
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, ConvertError> {
+    let failed = |source| ConvertError::File { path: path.to_owned(), source };
+    let data = std::fs::metadata(path).map_err(failed)?;
+    if data.is_dir() {
+        let fix = "give the file in it: `.keras`, `.pt`, `.skops`, `.json` or `.txt`";
+        return Err(refused(format!("`{}` is a folder", path.display()), fix));
+    }
+    if data.len() > SOURCE_BYTES_MAX {
+        let path = path.to_owned();
+        return Err(ConvertError::Large { path, bytes: data.len(), max: SOURCE_BYTES_MAX });
+    }
+    std::fs::read(path).map_err(failed)
+}

@@ -1,0 +1,377 @@
+//! The proof that a converted model answers as its source: the same rows through both.
+//!
+//! The source's answers are arrays named `expected` and `expected_labels`, given with the rows or computed by the source's own library. Every
+//! backend that loads the model must give them: labels equal, numbers within [`TOLERANCE`].
+
+use bytes::Bytes;
+use hospes_core::backend::BackendKind;
+use hospes_core::tensor::{DataType, Tensor};
+use hospes_data::{Column, DataSet};
+use hospes_onnx::model::ElementType;
+use hospes_onnx::{Interface, Port};
+use serde::Serialize;
+
+use super::error::{ConvertError, refused};
+
+/// Largest difference of two numbers, relative to the source's if that is above 1.
+pub const TOLERANCE: f64 = 1e-5;
+
+/// Rows that are computed at once.
+const ROWS_AT_ONCE: usize = 128;
+
+/// The source's answers in a data set.
+pub const EXPECTED: &str = "expected";
+/// The source's labels in a data set.
+pub const EXPECTED_LABELS: &str = "expected_labels";
+
+/// Named tensors.
+pub type Named = Vec<(String, Tensor)>;
+
+/// The host's own executor.
+pub trait Execute {
+    /// The backends of this machine.
+    fn backends(&self) -> Vec<BackendKind>;
+
+    /// What a model answers to each of these on a backend, or `Err(Ok(why))` if the backend does not load it.
+    ///
+    /// # Errors
+    /// [`NotRun`].
+    fn compute(
+        &self,
+        model: &Bytes,
+        backend: BackendKind,
+        inputs: Vec<Named>,
+    ) -> Result<Vec<Named>, NotRun>;
+}
+
+/// Why a backend gave no answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NotRun {
+    /// It does not have the model's operators.
+    NotLoaded(String),
+    Failed(String),
+}
+
+/// How a backend's answers compare with the source's.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Compared {
+    pub backend: BackendKind,
+    /// `None` where the backend computed the model.
+    pub not_loaded: Option<String>,
+    /// Numbers compared, and the largest difference (relative if the source's is above 1).
+    pub numbers: usize,
+    pub difference_max: f64,
+    /// Labels compared; all were equal.
+    pub labels: usize,
+}
+
+/// The columns that a model reads.
+///
+/// # Errors
+/// [`ConvertError::Refused`] names the input that has no column.
+pub(crate) fn inputs(interface: &Interface, rows: &DataSet) -> Result<Named, ConvertError> {
+    let columns: Vec<&Column> = rows
+        .columns()
+        .iter()
+        .filter(|column| column.name != EXPECTED && column.name != EXPECTED_LABELS)
+        .collect();
+    let ports: Vec<&Port> = interface.inputs.iter().filter(|port| !port.has_default).collect();
+    let mut named = Named::new();
+    for port in &ports {
+        let same = columns.iter().find(|column| column.name == port.name);
+        let tensor = match (same, &ports[..], &columns[..]) {
+            (Some(column), _, _) => column.tensor.clone(),
+            (None, [_], [only]) => only.tensor.clone(),
+            (None, [_], several) => table(several).ok_or_else(|| no_column(port, rows))?,
+            (None, _, _) => return Err(no_column(port, rows)),
+        };
+        named.push((port.name.clone(), fitted(tensor, port)?));
+    }
+    Ok(named)
+}
+
+fn no_column(port: &Port, rows: &DataSet) -> ConvertError {
+    let there: Vec<&str> = rows.columns().iter().map(|column| column.name.as_str()).collect();
+    refused(
+        format!(
+            "the rows have no column for the model's input {port}; they have `{}`",
+            there.join("`, `")
+        ),
+        format!("name an array of the `--verify` file `{}`", port.name),
+    )
+}
+
+/// Columns of one number a row, side by side.
+fn table(columns: &[&Column]) -> Option<Tensor> {
+    let lists: Option<Vec<Vec<f64>>> = columns
+        .iter()
+        .map(|column| numbers(&column.tensor).filter(|_| column.row_shape().is_empty()))
+        .collect();
+    let lists = lists?;
+    let rows = lists.first()?.len();
+    let cells = (0..rows).flat_map(|row| lists.iter().map(move |list| list[row]));
+    let data: Vec<u8> = cells.flat_map(f64::to_le_bytes).collect();
+    Tensor::new(DataType::F64, vec![rows, lists.len()], data.into()).ok()
+}
+
+/// The tensor with the element type and the number of dimensions that the input has.
+fn fitted(tensor: Tensor, port: &Port) -> Result<Tensor, ConvertError> {
+    let wanted = port.element.and_then(data_type);
+    let mut shape = tensor.shape().to_vec();
+    // One column: scikit-learn's exporter asks for rows × 1.
+    if port.shape.as_ref().is_some_and(|sizes| sizes.len() == shape.len() + 1) {
+        shape.push(1);
+    }
+    let data = match wanted {
+        Some(wanted) if wanted != tensor.data_type() => {
+            let cast = numbers(&tensor).and_then(|numbers| cast(&numbers, wanted));
+            cast.ok_or_else(|| {
+                let what = format!("the rows for {port} are {}", tensor.data_type());
+                refused(what, "give them in the type that the model was trained with")
+            })?
+        }
+        _ => tensor.data().clone(),
+    };
+    Tensor::new(wanted.unwrap_or(tensor.data_type()), shape, data).map_err(|error| {
+        refused(format!("the rows do not fit {port}: {error}"), "give them in the model's shape")
+    })
+}
+
+fn data_type(element: ElementType) -> Option<DataType> {
+    Some(match element {
+        ElementType::FLOAT => DataType::F32,
+        ElementType::DOUBLE => DataType::F64,
+        ElementType::INT64 => DataType::I64,
+        ElementType::INT32 => DataType::I32,
+        ElementType::STRING => DataType::Bytes,
+        ElementType::BOOL => DataType::Bool,
+        ElementType::UINT8 => DataType::U8,
+        _ => return None,
+    })
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "as NumPy's `astype`")]
+fn cast(numbers: &[f64], to: DataType) -> Option<Bytes> {
+    let each = |bytes: fn(f64) -> Vec<u8>| numbers.iter().copied().flat_map(bytes).collect();
+    let bytes: Vec<u8> = match to {
+        DataType::F32 => each(|value| (value as f32).to_le_bytes().to_vec()),
+        DataType::F64 => each(|value| value.to_le_bytes().to_vec()),
+        DataType::I64 => each(|value| (value as i64).to_le_bytes().to_vec()),
+        DataType::I32 => each(|value| (value as i32).to_le_bytes().to_vec()),
+        DataType::U8 => each(|value| vec![value as u8]),
+        DataType::Bool => each(|value| vec![u8::from(value != 0.0)]),
+        _ => return None,
+    };
+    Some(bytes.into())
+}
+
+/// The elements as numbers; `None` for texts and types that no model here answers.
+#[expect(clippy::cast_precision_loss, reason = "labels and counts are small")]
+pub(crate) fn numbers(tensor: &Tensor) -> Option<Vec<f64>> {
+    fn each<const N: usize>(data: &[u8], number: fn([u8; N]) -> f64) -> Vec<f64> {
+        data.as_chunks::<N>().0.iter().map(|bytes| number(*bytes)).collect()
+    }
+    let data = tensor.data();
+    Some(match tensor.data_type() {
+        DataType::F64 => each(data, f64::from_le_bytes),
+        DataType::F32 => each(data, |bytes| f32::from_le_bytes(bytes).into()),
+        DataType::I64 => each(data, |bytes| i64::from_le_bytes(bytes) as f64),
+        DataType::I32 => each(data, |bytes| i32::from_le_bytes(bytes).into()),
+        DataType::I16 => each(data, |bytes| i16::from_le_bytes(bytes).into()),
+        DataType::U16 => each(data, |bytes| u16::from_le_bytes(bytes).into()),
+        DataType::U32 => each(data, |bytes| u32::from_le_bytes(bytes).into()),
+        DataType::I8 => each(data, |bytes| i8::from_le_bytes(bytes).into()),
+        DataType::U8 | DataType::Bool => each::<1>(data, |[byte]| byte.into()),
+        _ => return None,
+    })
+}
+
+fn is_whole(tensor: &Tensor) -> bool {
+    !matches!(tensor.data_type(), DataType::F16 | DataType::Bf16 | DataType::F32 | DataType::F64)
+}
+
+/// Compares a model with its source on every backend.
+///
+/// # Errors
+/// [`ConvertError::Refused`] names the first row that differs, or says that nothing could be compared.
+pub(crate) fn verify(
+    model: &Bytes,
+    interface: &Interface,
+    rows: &DataSet,
+    expected: &DataSet,
+    execute: &dyn Execute,
+) -> Result<Vec<Compared>, ConvertError> {
+    let inputs = inputs(interface, rows)?;
+    let as_set: Vec<Column> =
+        inputs.into_iter().map(|(name, tensor)| Column { name, tensor }).collect();
+    let set = DataSet::new("rows".as_ref(), as_set, None, Vec::new())
+        .map_err(|error| ConvertError::Rows(Box::new(error)))?;
+    let part = |from: usize| -> Named {
+        let range = from..from + ROWS_AT_ONCE;
+        let columns = set.columns().iter();
+        columns.map(|column| (column.name.clone(), set.slice(column, range.clone()))).collect()
+    };
+    let mut compared = Vec::new();
+    for backend in execute.backends() {
+        let parts = (0..set.rows()).step_by(ROWS_AT_ONCE).map(part).collect();
+        let mut entry =
+            Compared { backend, not_loaded: None, numbers: 0, difference_max: 0.0, labels: 0 };
+        match execute.compute(model, backend, parts) {
+            Ok(answers) => compare(&mut entry, &answers, expected)?,
+            Err(NotRun::NotLoaded(why)) => entry.not_loaded = Some(why),
+            Err(NotRun::Failed(why)) => {
+                let fix = "check that the `--verify` rows are such as the model was trained with";
+                return Err(refused(format!("`{backend}` could not compute the rows: {why}"), fix));
+            }
+        }
+        compared.push(entry);
+    }
+    if compared.iter().all(|entry| entry.numbers + entry.labels == 0) {
+        let why: Vec<String> = compared
+            .iter()
+            .filter_map(|entry| Some(format!("{}: {}", entry.backend, entry.not_loaded.as_ref()?)))
+            .collect();
+        let fix = "install ONNX Runtime with `hospes runtime install`, or see `hospes doctor`";
+        return Err(refused(format!("no backend here runs the model ({})", why.join("; ")), fix));
+    }
+    Ok(compared)
+}
+
+fn compare(
+    entry: &mut Compared,
+    answers: &[Named],
+    expected: &DataSet,
+) -> Result<(), ConvertError> {
+    for name in [EXPECTED, EXPECTED_LABELS] {
+        let Some(column) = expected.column(name) else { continue };
+        if is_whole(&column.tensor) || name == EXPECTED_LABELS {
+            compare_labels(entry, answers, column)?;
+        } else {
+            compare_numbers(entry, answers, column)?;
+        }
+    }
+    if entry.numbers + entry.labels == 0 {
+        let fix = "add the source's own answers to the `--verify` file as an array `expected`, or let the source's library compute them with `--python`";
+        return Err(refused("there is nothing to compare with", fix));
+    }
+    Ok(())
+}
+
+const WRONG: &str = "nothing was written, since the model would answer otherwise than its source: \
+                     check that `expected` is from this very model and these rows, then report it with the source's version";
+
+/// All parts of an output, one after the other.
+fn whole_output(answers: &[Named], at: usize) -> Vec<&Tensor> {
+    answers.iter().filter_map(|named| named.get(at)).map(|(_, tensor)| tensor).collect()
+}
+
+fn compare_labels(
+    entry: &mut Compared,
+    answers: &[Named],
+    column: &Column,
+) -> Result<(), ConvertError> {
+    let texts = |tensors: &[&Tensor]| -> Vec<String> {
+        let each = |tensor: &&Tensor| -> Vec<String> {
+            match tensor.data_type() {
+                DataType::Bytes => tensor
+                    .strings()
+                    .map(|text| String::from_utf8_lossy(text).into_owned())
+                    .collect(),
+                _ => numbers(tensor).unwrap_or_default().iter().map(f64::to_string).collect(),
+            }
+        };
+        tensors.iter().flat_map(each).collect()
+    };
+    let theirs = texts(&[&column.tensor]);
+    let outputs = answers.first().map_or(0, Vec::len);
+    let mut seen = None;
+    for at in 0..outputs {
+        let tensors = whole_output(answers, at);
+        let ours = texts(&tensors);
+        if ours.len() != theirs.len() {
+            continue;
+        }
+        match ours.iter().zip(&theirs).position(|(ours, theirs)| ours != theirs) {
+            None => {
+                entry.labels += theirs.len();
+                return Ok(());
+            }
+            Some(row) if tensors.iter().all(|tensor| is_whole(tensor)) => seen = Some((row, ours)),
+            Some(_) => {}
+        }
+    }
+    let what = match seen {
+        Some((row, ours)) => format!(
+            "row {row} has the label `{}` on `{}`, but `{}` in `{}`",
+            ours[row], entry.backend, theirs[row], column.name
+        ),
+        None => format!("no output has the {} labels of `{}`", theirs.len(), column.name),
+    };
+    Err(refused(what, WRONG))
+}
+
+fn compare_numbers(
+    entry: &mut Compared,
+    answers: &[Named],
+    column: &Column,
+) -> Result<(), ConvertError> {
+    let theirs = numbers(&column.tensor).unwrap_or_default();
+    let outputs = answers.first().map_or(0, Vec::len);
+    let mut best: Option<(f64, usize, f64, f64)> = None;
+    for at in 0..outputs {
+        let tensors = whole_output(answers, at);
+        if tensors.iter().any(|tensor| tensor.data_type() == DataType::Bytes) {
+            continue;
+        }
+        let mut ours: Vec<f64> =
+            tensors.iter().flat_map(|tensor| numbers(tensor).unwrap_or_default()).collect();
+        // Of two classes some libraries answer the second only.
+        if ours.len() == 2 * theirs.len() {
+            ours = ours.into_iter().skip(1).step_by(2).collect();
+        }
+        if ours.len() != theirs.len() {
+            continue;
+        }
+        let found = worst(&ours, &theirs);
+        if best.is_none_or(|best| found.0 < best.0) {
+            best = Some(found);
+        }
+    }
+    let per_row = theirs.len() / column.tensor.shape().first().copied().unwrap_or(1).max(1);
+    match best {
+        Some((difference, ..)) if difference <= TOLERANCE => {
+            entry.numbers += theirs.len();
+            entry.difference_max = entry.difference_max.max(difference);
+            Ok(())
+        }
+        Some((_, at, ours, theirs)) => {
+            let row = at / per_row.max(1);
+            let what = format!(
+                "row {row} has {ours} on `{}`, but {theirs} in `{}` (at most {TOLERANCE} apart)",
+                entry.backend, column.name
+            );
+            Err(refused(what, WRONG))
+        }
+        None => {
+            let what = format!("no output has the {} numbers of `{}`", theirs.len(), column.name);
+            Err(refused(what, WRONG))
+        }
+    }
+}
+
+/// The largest difference, its place, and both values.
+fn worst(ours: &[f64], theirs: &[f64]) -> (f64, usize, f64, f64) {
+    let mut worst = (0.0, 0, 0.0, 0.0);
+    for (at, (one, other)) in ours.iter().zip(theirs).enumerate() {
+        let difference = if one.is_nan() && other.is_nan() || one == other {
+            0.0
+        } else {
+            let difference = (one - other).abs() / other.abs().max(1.0);
+            if difference.is_nan() { f64::INFINITY } else { difference }
+        };
+        if difference > worst.0 {
+            worst = (difference, at, *one, *other);
+        }
+    }
+    worst
+}

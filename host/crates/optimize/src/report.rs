@@ -1,0 +1,170 @@
+//! What was tried and measured, as a table, a plot and JSON.
+
+use std::fmt::Write as _;
+
+use hospes_core::backend::BackendKind;
+use hospes_evidence::chart::{Mark, scatter};
+use serde::Serialize;
+
+use crate::gate::{Limits, Original, Refusal, Times, Verdict, percent};
+
+/// All that was tried on a model.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Report {
+    pub original: OriginalReport,
+    /// Held-out rows.
+    pub rows: usize,
+    /// `accuracy`, `agreement` or `cosine`.
+    pub compared_by: &'static str,
+    pub limits: Limits,
+    pub tried: Vec<Tried>,
+    /// Of each candidate on each backend.
+    pub verdicts: Vec<Verdict>,
+    pub skipped: Vec<Skipped>,
+    /// What replaces the original; `None`: keep it.
+    pub chosen: Option<Chosen>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct OriginalReport {
+    pub bytes: u64,
+    pub times: Vec<BackendTimes>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct BackendTimes {
+    pub backend: BackendKind,
+    /// In milliseconds.
+    pub times: Times,
+}
+
+/// A candidate and what was done for it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Tried {
+    pub name: String,
+    pub notes: Vec<String>,
+}
+
+/// A method that gave no candidate.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Skipped {
+    pub name: String,
+    pub why: String,
+}
+
+/// The candidate that replaces the original, and the backend where it does.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Chosen {
+    pub candidate: String,
+    pub backend: BackendKind,
+}
+
+impl From<Verdict> for Chosen {
+    fn from(verdict: Verdict) -> Self {
+        Self { candidate: verdict.candidate, backend: verdict.backend }
+    }
+}
+
+impl From<&Original> for OriginalReport {
+    fn from(original: &Original) -> Self {
+        let times = original.times.iter();
+        let times = times.map(|(backend, times)| BackendTimes { backend: *backend, times: *times });
+        Self { bytes: original.bytes, times: times.collect() }
+    }
+}
+
+impl Report {
+    /// As people read it: a line for each candidate and backend, then why each was refused.
+    pub fn table(&self) -> String {
+        let mut table = format!(
+            "{:<14} {:<12} {:>10} {:>9} {:>9} {:>9} {:>8} {:>8} {:>8}  {}\n",
+            "model",
+            "backend",
+            "size",
+            "p50 ms",
+            "p95 ms",
+            self.compared_by,
+            "loss",
+            "at most",
+            "class",
+            "verdict"
+        );
+        for BackendTimes { backend, times } in &self.original.times {
+            let size = size(self.original.bytes);
+            let backend = backend.name();
+            let Times { p50, p95 } = times;
+            let _ = writeln!(
+                table,
+                "{:<14} {backend:<12} {size:>10} {p50:>9.2} {p95:>9.2}",
+                "original"
+            );
+        }
+        for verdict in &self.verdicts {
+            table += &line(verdict, self.chosen.as_ref());
+        }
+        for verdict in &self.verdicts {
+            if let Some(refused) = &verdict.refused {
+                let (candidate, backend) = (&verdict.candidate, verdict.backend);
+                let _ = writeln!(table, "{candidate} on {backend}: {refused}");
+            }
+        }
+        for Skipped { name, why } in &self.skipped {
+            let _ = writeln!(table, "{name} was not tried: {why}");
+        }
+        table
+    }
+
+    /// Size and time of each candidate by the original's, as SVG. What passed is filled.
+    pub fn plot(&self) -> String {
+        let mark = |verdict: &Verdict| {
+            let name = format!("{} ({})", verdict.candidate, verdict.backend);
+            let (x, filled) = (verdict.time?, verdict.refused.is_none());
+            Some(Mark { name, x, y: verdict.size, filled })
+        };
+        let mut marks: Vec<Mark> = self.verdicts.iter().filter_map(mark).collect();
+        marks.push(Mark { name: "original".into(), x: 1.0, y: 1.0, filled: true });
+        let title = "candidates (filled: passed)";
+        scatter(title, "time by the original's", "size by the original's", &marks)
+    }
+}
+
+fn line(verdict: &Verdict, chosen: Option<&Chosen>) -> String {
+    let time = |of: fn(&Times) -> f64| {
+        verdict.times.as_ref().map_or("-".into(), |times| format!("{:.2}", of(times)))
+    };
+    let loss = verdict.loss;
+    let value = loss.map_or("-".into(), |loss| format!("{:.4}", loss.value));
+    let lost = loss.map_or("-".into(), |loss| percent(loss.loss));
+    let bound = loss.map_or("-".into(), |loss| percent(loss.bound));
+    let class = loss.and_then(|loss| loss.worst_class);
+    let class = class.map_or("-".into(), |(_, loss)| percent(loss));
+    let is_chosen = chosen.is_some_and(|chosen| {
+        chosen.candidate == verdict.candidate && chosen.backend == verdict.backend
+    });
+    let said = match &verdict.refused {
+        None if is_chosen => "takes its place",
+        None => "passed",
+        Some(Refusal::NoData) => "refused: no rows",
+        Some(Refusal::Fails { .. }) => "refused: fails",
+        Some(Refusal::Loss { .. }) => "refused: loss",
+        Some(Refusal::Unproven { .. }) => "refused: too few rows",
+        Some(Refusal::Class { .. }) => "refused: a class",
+        Some(Refusal::NoWin { .. }) => "refused: no win",
+    };
+    format!(
+        "{:<14} {:<12} {:>10} {:>9} {:>9} {value:>9} {lost:>8} {bound:>8} {class:>8}  {said}\n",
+        verdict.candidate,
+        verdict.backend.name(),
+        size(verdict.bytes),
+        time(|times| times.p50),
+        time(|times| times.p95),
+    )
+}
+
+fn size(bytes: u64) -> String {
+    match bytes {
+        0..=9_999 => format!("{bytes} B"),
+        10_000..=9_999_999 => format!("{:.1} kB", bytes as f64 / 1e3),
+        _ => format!("{:.1} MB", bytes as f64 / 1e6),
+    }
+}

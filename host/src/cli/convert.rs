@@ -1,0 +1,134 @@
+//! `hospes convert`: other libraries' models as ONNX, compared with their source before there is a file.
+//!
+//! Decides nothing: the crate `hospes_convert` reads, exports and compares. Here are its files and the host's own workers, which compute.
+
+mod workers;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use serde_json::json;
+
+use super::{MakeRuntime, serve};
+use crate::telemetry;
+use hospes_cli::Context;
+use hospes_cli::document::Force;
+use hospes_cli::failure::{During as _, Failure};
+use hospes_cli::screen::Answer;
+use hospes_cli::shell::path as sh;
+use hospes_confine::Confinement;
+use hospes_convert::{Converted, Python, Source, Task, convert};
+use workers::Workers;
+
+/// Convert a model of another library to ONNX, checked against its own answers.
+///
+/// XGBoost's JSON and UBJSON and LightGBM's text are read as data. Models of scikit-learn, PyTorch and Keras are exported by their own
+/// library in a Python environment: without network, and with access to the model, the rows and one folder only. A pickle is a program,
+/// so it needs `--allow-pickle`.
+///
+/// The rows go through the source and through the ONNX file on each backend of this machine. Unless labels are equal and numbers differ
+/// by at most 1e-5, there is no file and the exit code is 1. For XGBoost and LightGBM the rows' file has the source's own answers in an
+/// array `expected`, or `--python` names a Python that computes them.
+#[derive(Debug, Args)]
+#[command(
+    after_long_help = "Example:\n  hospes convert model.json --verify rows.npz -o model.onnx\n  \
+    hospes convert pipeline.pkl --allow-pickle --verify rows.npz -o model.onnx\n\n\
+    In Python, after training:\n  np.savez(\"rows.npz\", X=X, expected=model.predict_proba(X))"
+)]
+pub struct Convert {
+    /// The model.
+    #[arg(value_name = "SRC")]
+    source: PathBuf,
+    /// Rows that both compute: `.npz`, `.npy` or `.csv`.
+    #[arg(long, value_name = "ROWS")]
+    verify: PathBuf,
+    /// The library that made the model [default: as the file's name and first bytes tell].
+    #[arg(long, value_name = "LIBRARY")]
+    from: Option<Source>,
+    /// Run a pickle: it is a program of whoever made it.
+    #[arg(long)]
+    allow_pickle: bool,
+    /// Run Python with your own rights, where this machine cannot confine it.
+    #[arg(long)]
+    unconfined: bool,
+    /// A Python that has the library, instead of an environment of our own.
+    #[arg(long, value_name = "PATH")]
+    python: Option<PathBuf>,
+    /// Seconds that the library may take.
+    #[arg(long, value_name = "SECONDS", default_value = "600")]
+    seconds: std::num::NonZeroU32,
+    /// The file for the ONNX model.
+    #[arg(long, short, value_name = "FILE")]
+    output: PathBuf,
+    /// The data directory whose ONNX Runtime to use, if it is not installed elsewhere [default: hospes-data].
+    #[arg(long, value_name = "DIR", env = "HOSPES_DATA", hide_env_values = true)]
+    host_data: Option<PathBuf>,
+    #[command(flatten)]
+    force: Force,
+}
+
+impl Convert {
+    pub fn run(self, context: &Context, make_runtime: MakeRuntime) -> Result<Answer, Failure> {
+        self.force.check_whole(&self.output)?;
+        let config = serve::config(None, self.host_data.clone())?;
+        telemetry::start(&config.telemetry)?;
+        let runtime = make_runtime().during(|| "cannot start threads".into())?;
+        let workers = Workers::start(runtime, &config)?;
+        let confinement = if self.unconfined { Confinement::None } else { Confinement::Full };
+        let task = Task {
+            path: &self.source,
+            source: self.from,
+            rows: &self.verify,
+            allow_pickle: self.allow_pickle,
+            python: Python {
+                interpreter: self.python.clone(),
+                cache: cache()?,
+                confinement,
+                deadline: Duration::from_secs(self.seconds.get().into()),
+            },
+        };
+        let bar = context.screen.spinner(&format!("converting {}", self.source.display()));
+        let converted = convert(&task, &workers, &mut |what| bar.step(what));
+        drop(bar);
+        let converted = converted?;
+        self.force.write(&self.output, &converted.onnx)?;
+        Ok(self.answer(&converted))
+    }
+
+    fn answer(&self, converted: &Converted) -> Answer {
+        let Converted { source, rows, expected_from, compared, cures, onnx } = converted;
+        let mut plain = format!("{rows} rows of {source} compared with {expected_from}\n");
+        for entry in compared {
+            plain += &match &entry.not_loaded {
+                Some(why) => format!("  {}: does not run it ({why})\n", entry.backend),
+                None => format!(
+                    "  {}: {} labels equal, {} numbers at most {:.1e} apart\n",
+                    entry.backend, entry.labels, entry.numbers, entry.difference_max
+                ),
+            };
+        }
+        for cure in cures {
+            plain += &format!("  changed for hosts: {cure}\n");
+        }
+        let pack = format!("hospes pack {} --name NAME", sh(&self.output));
+        let output = self.output.display();
+        plain += &format!("wrote {output} ({} bytes)\nnext: {pack}\n", onnx.len());
+        let json = json!({
+            "output": output.to_string(), "bytes": onnx.len(), "source": source.to_string(), "rows": rows,
+            "expected_from": expected_from, "compared": compared, "cures": cures, "pack": pack,
+        });
+        Answer::new(plain, json)
+    }
+}
+
+/// Where environments are made: below the user's cache.
+fn cache() -> Result<PathBuf, Failure> {
+    let given = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+    let cache = given("XDG_CACHE_HOME").map(PathBuf::from);
+    let cache = cache.or_else(|| Some(PathBuf::from(given("HOME")?).join(".cache")));
+    let cache = cache.ok_or_else(|| {
+        Failure::new("there is no folder for Python environments").fix("set XDG_CACHE_HOME")
+    })?;
+    Ok(cache.join("hospes/convert"))
+}

@@ -1,0 +1,221 @@
+//! `hospes optimize`: makes smaller and faster models, and keeps one only if held-out data shows that it may replace the original.
+//!
+//! Decides nothing: the crate `hospes_optimize` makes, measures and judges. Here are its files and the host's own workers, which compute.
+
+mod workers;
+
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use clap::Args;
+use serde_json::{Value, json};
+
+use super::evaluate::Pictures;
+use super::{MakeRuntime, serve};
+use crate::data::{self, DataSet, Options};
+use crate::evaluate::{Feed, ModelSignature};
+use crate::optimize::execute::{Metric, Rows};
+use crate::optimize::{Limits, Made, Method, Report, Task, judge, make};
+use hospes_cli::Context;
+use hospes_cli::document::Force;
+use hospes_cli::failure::{During as _, Failure};
+use hospes_cli::screen::Answer;
+use hospes_cli::shell::path as sh;
+use workers::Workers;
+
+/// Make a model smaller or faster, if held-out data shows that it still answers well.
+///
+/// Tries several methods: 8-bit storage, 8-bit computation with and without calibration, 4 and 8 bits in blocks, pruning. Measures each
+/// beside the original in worker processes, as a host would: its answers to held-out rows, its worst class, its size, and its time on
+/// each backend of this machine. Writes the best one that loses no more than it may and wins at least a tenth of size or time. If there
+/// is none, it writes nothing and the exit code is 1: keep the original.
+///
+/// Without labels among the rows, answers are compared with the original's. Rows for `--calibrate` must be others than those of `--data`.
+#[derive(Debug, Args)]
+#[command(
+    after_long_help = "Example:\n  hospes optimize model.onnx --data held-out.npz -o small.onnx\n  \
+    hospes optimize model.onnx --data held-out.npz --calibrate some.npz --max-loss 2% --plot all.svg -o small.onnx"
+)]
+pub struct Optimize {
+    /// The model.
+    #[arg(value_name = "MODEL.onnx")]
+    model: PathBuf,
+    /// Rows that the model was not trained on: a column for each input, and labels if there are any.
+    #[arg(long, value_name = "DATA")]
+    data: PathBuf,
+    /// Rows that show which values occur, for `static8`. About 100 are enough.
+    #[arg(long, value_name = "DATA")]
+    calibrate: Option<PathBuf>,
+    /// The column of the labels [default: one named `y`, `label`, `labels`, `target` or `class`].
+    #[arg(long, value_name = "COLUMN")]
+    label: Option<String>,
+    /// How much may be lost of right answers (or agreement, or cosine).
+    #[arg(long, value_name = "SHARE", default_value = "1%", value_parser = share)]
+    max_loss: f64,
+    /// How much any class may lose.
+    #[arg(long, value_name = "SHARE", default_value = "3%", value_parser = share)]
+    max_class_loss: f64,
+    /// Only these methods, e.g. `static8,store8`.
+    #[arg(long, value_name = "METHODS", value_delimiter = ',')]
+    only: Vec<Method>,
+    /// Compare answers by `classes` or `cosine` [default: by classes if there are some].
+    #[arg(long, value_parser = metric)]
+    metric: Option<Metric>,
+    #[command(flatten)]
+    pictures: Pictures,
+    /// Use only so many rows of each file.
+    #[arg(long, value_name = "COUNT", default_value = "2000")]
+    rows: std::num::NonZeroUsize,
+    /// The file for the best model.
+    #[arg(long, short, value_name = "FILE")]
+    output: PathBuf,
+    /// A file for a picture of all candidates, as SVG.
+    #[arg(long, value_name = "FILE")]
+    plot: Option<PathBuf>,
+    /// The data directory whose ONNX Runtime to use, if it is not installed elsewhere [default: hospes-data].
+    #[arg(long, value_name = "DIR", env = "HOSPES_DATA", hide_env_values = true)]
+    host_data: Option<PathBuf>,
+    #[command(flatten)]
+    force: Force,
+}
+
+/// A share: `1%` or `0.01`.
+fn share(text: &str) -> Result<f64, String> {
+    let (number, unit) = match text.trim().strip_suffix('%') {
+        Some(number) => (number, 100.0),
+        None => (text, 1.0),
+    };
+    let share = number.trim().parse::<f64>().map(|number| number / unit);
+    share
+        .ok()
+        .filter(|share| (0.0..=1.0).contains(share))
+        .ok_or_else(|| "give a share from 0 to 1, such as `1%` or `0.01`".into())
+}
+
+fn metric(text: &str) -> Result<Metric, String> {
+    match text {
+        "classes" => Ok(Metric::Classes),
+        "cosine" => Ok(Metric::Cosine),
+        _ => Err("name `classes` or `cosine`".into()),
+    }
+}
+
+impl Optimize {
+    pub fn run(self, context: &Context, make_runtime: MakeRuntime) -> Result<Answer, Failure> {
+        self.force.check_whole(&self.output)?;
+        self.plot.as_deref().map_or(Ok(()), |plot| self.force.check_whole(plot))?;
+        let model = std::fs::read(&self.model);
+        let model = Bytes::from(model.map_err(|error| Failure::file("read", &self.model, &error))?);
+        let sets = self.read_data()?;
+        let config = serve::config(None, self.host_data.clone())?;
+        let runtime = make_runtime().during(|| "cannot start threads".into())?;
+        let workers = Workers::start(runtime, &config)?;
+        let signature = workers.signature(&model)?;
+        let held_out = self.rows(&sets.0, &signature)?;
+        let calibration = sets.1.map(|set| self.rows(&set, &signature)).transpose()?;
+        let usual = Method::ALL.into_iter().filter(|method| method.is_usual());
+        let methods: Vec<Method> =
+            if self.only.is_empty() { usual.collect() } else { self.only.clone() };
+        let limits = Limits {
+            loss_max: self.max_loss,
+            class_loss_max: self.max_class_loss,
+            ..Limits::default()
+        };
+        let task = Task {
+            methods: &methods,
+            held_out: &held_out,
+            calibration: calibration.as_ref(),
+            metric: self.metric,
+            limits,
+        };
+        let bar = context.screen.spinner(&format!("optimising {}", self.model.display()));
+        let mut progress = |what: &str| bar.step(what);
+        let made = make(&workers, &model, &task, &mut progress)?;
+        let judged = judge(&workers, &model, made, &task, &mut progress);
+        drop(bar);
+        let (report, best) = judged?;
+        if let Some(plot) = &self.plot {
+            self.force.write(plot, report.plot().as_bytes())?;
+        }
+        self.answer(&report, best)
+    }
+
+    /// The held-out data, and those for calibration.
+    fn read_data(&self) -> Result<(DataSet, Option<DataSet>), Failure> {
+        let label = self.label.clone();
+        let options = Options { label, pictures: self.pictures.options(), ..Options::default() };
+        let held_out = data::read(&self.data, &options)?;
+        let Some(path) = &self.calibrate else { return Ok((held_out, None)) };
+        let calibration = data::read(path, &options)?;
+        if calibration.digest() == held_out.digest() {
+            let same = "the calibration rows are the held-out rows, which would then prove nothing";
+            let fix = "give `--calibrate` other rows, e.g. some of those that trained the model";
+            return Err(Failure::new(same).fix(fix));
+        }
+        Ok((held_out, Some(calibration)))
+    }
+
+    /// The rows of a data set one by one, as the model takes them, and the numbers of their classes.
+    fn rows(&self, set: &DataSet, signature: &ModelSignature) -> Result<Rows, Failure> {
+        let count = set.rows().min(self.rows.get());
+        let feed = Feed::new(signature, set, &self.pictures.preparation());
+        let feed = feed.during(|| "the data do not fit the model".into())?;
+        let inputs = (0..count).map(|at| feed.inputs(at..at + 1)).collect::<Result<_, _>>()?;
+        let classes = set.labels().and_then(|labels| labels.classes());
+        let truth = classes.map(|classes| {
+            let number = |class: &u32| {
+                let name = classes.names().get(*class as usize);
+                name.and_then(|name| name.parse().ok()).unwrap_or(*class)
+            };
+            classes.of().iter().take(count).map(number).collect()
+        });
+        Ok(Rows { inputs, truth })
+    }
+
+    fn answer(&self, report: &Report, best: Option<Made>) -> Result<Answer, Failure> {
+        let mut plain = report.table();
+        let mut json = serde_json::to_value(report)?;
+        json["machine"] = json!({ "vnni": has_vnni() });
+        if has_vnni() == Some(false) {
+            plain += "this machine has no VNNI: with it, 8-bit layers are up to twice as fast\n";
+        }
+        let (Some(best), Some(chosen)) = (best, &report.chosen) else {
+            plain += "keep the original: no candidate may replace it, and nothing was written\n";
+            json["output"] = Value::Null;
+            return Ok(Answer::Refused { plain, json });
+        };
+        self.force.write(&self.output, &best.bytes)?;
+        let pack =
+            format!("hospes pack {} --name NAME --backend {}", sh(&self.output), chosen.backend);
+        plain += &format!(
+            "wrote {} ({}); its backend is {}\nnext: {pack}\n",
+            self.output.display(),
+            best.notes.join("; "),
+            chosen.backend
+        );
+        json["output"] = json!(self.output.display().to_string());
+        json["pack"] = json!(pack);
+        Ok(Answer::new(plain, json))
+    }
+}
+
+/// Whether the processor multiplies 8-bit numbers as fast as it could. `None` where the system does not say.
+fn has_vnni() -> Option<bool> {
+    let said = std::fs::read_to_string(Path::new("/proc/cpuinfo")).ok()?;
+    let flags = said.lines().find(|line| line.starts_with("flags"))?;
+    Some(flags.split_whitespace().any(|flag| matches!(flag, "avx512_vnni" | "avx_vnni")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_are_percentages_or_parts() {
+        assert_eq!(share("3%"), Ok(0.03));
+        assert_eq!(share("0.5"), Ok(0.5));
+        for wrong in ["", "%", "2", "-1%", "101%", "nan"] {
+            assert!(share(wrong).is_err(), "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,248 @@
+//! What the optimiser makes of real models, and what its gate refuses. Each method wins on one model and wrecks another.
+//!
+//! Times depend on the machine, so these tests ask for them only where the difference is large. That 8-bit layers are twice as fast
+//! shows only on processors with VNNI.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use hospes::backend::BackendKind;
+use hospes::data::{self, DataSet, Options};
+use hospes::inference::backend::onnxruntime::OnnxRuntime;
+use hospes::inference::backend::{Backend, Call, Context, Model, Stop};
+use hospes::onnx;
+use hospes::optimize::execute::{Named, Rows};
+use hospes::optimize::gate::{Loss, Refusal, Verdict};
+use hospes::optimize::{Executor, Limits, Made, Method, Report, Task, judge, make, passes};
+use serde_json::Value;
+use system_tests::{HostProcess, TestHost, oracle, workspace};
+
+/// ONNX Runtime in this process.
+struct Here(OnnxRuntime);
+
+impl Here {
+    fn start() -> Self {
+        let found = OnnxRuntime::find(&[TestHost::onnxruntime()], NonZeroUsize::MIN);
+        Self(found.expect("`make test` installs it first"))
+    }
+}
+
+impl Executor for Here {
+    type Loaded = Box<dyn Model>;
+
+    fn backends(&self) -> Vec<BackendKind> {
+        vec![BackendKind::Onnxruntime]
+    }
+
+    fn load(&self, model: Bytes, _backend: BackendKind) -> Result<Box<dyn Model>, String> {
+        self.0.load(&model).map_err(|error| error.to_string())
+    }
+
+    fn compute(&self, model: &Box<dyn Model>, inputs: Named) -> Result<Named, String> {
+        let signature = model.signature();
+        let inputs = signature.bind(inputs).map_err(|error| error.to_string())?;
+        let call = Call::of_nobody(Instant::now() + Duration::from_secs(60));
+        let outputs = model.run(&inputs, &Context { call, stop: &Stop::default() });
+        let outputs = outputs.map_err(|error| error.to_string())?;
+        Ok(signature.outputs.iter().map(|output| output.name.clone()).zip(outputs).collect())
+    }
+}
+
+/// A model of the plugins.
+fn model(name: &str) -> Bytes {
+    let path = workspace().join(format!("plugins/target/models/{name}/model.onnx"));
+    std::fs::read(path).expect("`make plugins` made it").into()
+}
+
+/// Rows as files: held-out and for calibration.
+struct Files {
+    folder: tempfile::TempDir,
+}
+
+impl Files {
+    fn of(kind: &str, source: &str) -> Self {
+        let folder = tempfile::tempdir().expect("a directory");
+        let source = workspace().join(source);
+        oracle("rows.py", &[kind.as_ref(), &source, folder.path()]);
+        Self { folder }
+    }
+
+    fn fashion() -> Self {
+        Self::of("fashion", "plugins/target/fetch/fashion-mnist")
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(format!("{name}.npz"))
+    }
+
+    /// At most so many rows.
+    fn rows(&self, name: &str, max: usize) -> Rows {
+        let set: DataSet =
+            data::read(&self.path(name), &Options::default()).expect("written just now");
+        let count = set.rows().min(max);
+        let row = |at: usize| -> Named {
+            let columns = set.columns().iter();
+            columns.map(|column| (column.name.clone(), set.slice(column, at..at + 1))).collect()
+        };
+        let classes = set.labels().and_then(|labels| labels.classes());
+        let truth = classes.map(|classes| classes.of()[..count].to_vec());
+        Rows { inputs: (0..count).map(row).collect(), truth }
+    }
+}
+
+/// What is asked for: held-out rows, rows for calibration, and what may be lost.
+struct Asked<'a> {
+    held_out: &'a Rows,
+    calibration: Option<&'a Rows>,
+    limits: Limits,
+}
+
+impl Asked<'_> {
+    fn task<'t>(&'t self, methods: &'t [Method]) -> Task<'t> {
+        let (held_out, calibration) = (self.held_out, self.calibration);
+        Task { methods, held_out, calibration, metric: None, limits: self.limits }
+    }
+
+    /// Tries methods on a model.
+    fn report(&self, executor: &Here, model: &Bytes, methods: &[Method]) -> Report {
+        let task = self.task(methods);
+        let made = make(executor, model, &task, &mut |_| {}).expect("made");
+        let (report, _) = judge(executor, model, made, &task, &mut |_| {}).expect("judged");
+        assert!(report.skipped.is_empty(), "{:?}", report.skipped);
+        report
+    }
+}
+
+#[track_caller]
+fn verdict(report: &Report, name: Method) -> &Verdict {
+    let found = report.verdicts.iter().find(|verdict| verdict.candidate == name.name());
+    found.unwrap_or_else(|| panic!("{name}: {}", report.table()))
+}
+
+#[track_caller]
+fn loss(report: &Report, name: Method) -> Loss {
+    verdict(report, name).loss.unwrap_or_else(|| panic!("{name}: {}", report.table()))
+}
+
+#[test]
+fn a_small_net_keeps_what_it_is_and_what_wrecks_it_is_refused() {
+    let (here, files) = (Here::start(), Files::fashion());
+    let rows = files.rows("held-out", 2000);
+    let asked = Asked { held_out: &rows, calibration: None, limits: Limits::default() };
+    let methods = [Method::Store8, Method::Dynamic8All, Method::PruneRandom, Method::Prune];
+    let report = asked.report(&here, &model("lenet"), &methods);
+    let table = report.table();
+    assert!(loss(&report, Method::Store8).loss < 0.01, "{table}");
+    assert!(verdict(&report, Method::Store8).size < 0.35, "{table}");
+    // As `quantize_dynamic` does by default: three times slower.
+    assert!(verdict(&report, Method::Dynamic8All).refused.is_some(), "{table}");
+    let random = verdict(&report, Method::PruneRandom);
+    assert!(matches!(random.refused, Some(Refusal::Loss { .. })), "{table}");
+    assert!(loss(&report, Method::PruneRandom).value < 0.6, "{table}");
+    assert!(loss(&report, Method::Prune).loss < loss(&report, Method::PruneRandom).loss / 4.0);
+    // Zeros take as much room as other numbers.
+    assert!(verdict(&report, Method::Prune).refused.is_some(), "{table}");
+}
+
+#[test]
+fn a_pass_that_breaks_one_class_is_refused_whatever_the_whole_may_lose() {
+    let (here, files) = (Here::start(), Files::fashion());
+    let rows = files.rows("held-out", 2000);
+    let limits = Limits { loss_max: 0.12, ..Limits::default() };
+    let asked = Asked { held_out: &rows, calibration: None, limits };
+    let original = model("lenet");
+    let stored = onnx::Model::read(original.clone()).expect("whole");
+    let mut stored = passes::store8(&stored).expect("applied").expect("weights").model;
+    // The last layer never gives class 9.
+    let last = stored.graph.nodes.iter().rev().find(|node| node.operator == "Gemm");
+    let bias = last.and_then(|node| node.inputs.get(2)).cloned().expect("a bias");
+    let tensor = stored.graph.initialisers.iter_mut().find(|tensor| tensor.name == bias);
+    let tensor = tensor.expect("an initialiser");
+    let mut values = tensor.elements::<f32>().expect("floats").into_owned();
+    values[9] = -1000.0;
+    tensor.data = onnx::model::Tensor::new("", &[10], &values).data;
+    let bytes = stored.write().expect("whole").into();
+    let made = vec![Made { name: "patched".into(), is_lossy: true, bytes, notes: Vec::new() }];
+    let task = asked.task(&[]);
+    let judged = judge(&here, &original, (made, Vec::new()), &task, &mut |_| {});
+    let (report, best) = judged.expect("judged");
+    let refused = &report.verdicts[0].refused;
+    assert!(matches!(refused, Some(Refusal::Class { class: 9, .. })), "{}", report.table());
+    assert!(best.is_none() && report.chosen.is_none());
+}
+
+#[test]
+fn a_net_for_pictures_takes_static_integers_and_no_dynamic_ones() {
+    let here = Here::start();
+    let files = Files::of("pictures", "target/samples/pictures");
+    let (rows, calibration) = (files.rows("held-out", 150), files.rows("calibration", 48));
+    let limits = Limits { loss_max: 0.06, ..Limits::default() };
+    let asked = Asked { held_out: &rows, calibration: Some(&calibration), limits };
+    let original = model("efficientnet-lite0");
+    let report = asked.report(&here, &original, &[Method::Static8Safe]);
+    assert!(loss(&report, Method::Static8Safe).value >= 0.94, "{}", report.table());
+    assert!(verdict(&report, Method::Static8Safe).size < 0.35, "{}", report.table());
+    let few = Rows { inputs: rows.inputs[..30].to_vec(), truth: None };
+    let asked = Asked { held_out: &few, calibration: None, limits };
+    let report = asked.report(&here, &original, &[Method::Dynamic8All]);
+    let dynamic = verdict(&report, Method::Dynamic8All);
+    let is_slow = dynamic.time.is_some_and(|time| time > 1.5);
+    assert!(is_slow && dynamic.refused.is_some(), "{}", report.table());
+}
+
+#[test]
+fn a_net_for_texts_takes_dynamic_integers_and_no_static_ones() {
+    let here = Here::start();
+    let files = Files::of("sentences", "plugins/target/models/minilm/vocab.txt");
+    let (rows, calibration) = (files.rows("held-out", 40), files.rows("calibration", 16));
+    let limits = Limits::default();
+    let asked = Asked { held_out: &rows, calibration: Some(&calibration), limits };
+    // As it was before it was shipped with weights in 8 bits.
+    let shipped = onnx::Model::read(model("minilm")).expect("whole");
+    let whole = passes::restore(&shipped).expect("applied").expect("stored weights").model;
+    let whole = Bytes::from(whole.write().expect("whole"));
+    let methods = [Method::Store8, Method::Dynamic8Safe, Method::Static8];
+    let report = asked.report(&here, &whole, &methods);
+    let table = report.table();
+    assert!(loss(&report, Method::Store8).value >= 0.999, "{table}");
+    assert!(verdict(&report, Method::Store8).size <= 1.0 / 3.5, "{table}");
+    assert!(loss(&report, Method::Dynamic8Safe).value >= 0.99, "{table}");
+    assert!(
+        matches!(verdict(&report, Method::Static8).refused, Some(Refusal::Loss { .. })),
+        "{table}"
+    );
+}
+
+#[test]
+fn the_command_writes_what_passed_and_nothing_otherwise() {
+    let files = Files::fashion();
+    let out = files.folder.path().join("small.onnx");
+    let data = files.path("held-out");
+    let lenet = workspace().join("plugins/target/models/lenet/model.onnx");
+    let path = |path: &PathBuf| path.to_str().expect("text").to_owned();
+    let run = |extra: &[&str]| {
+        let (lenet, data, out) = (path(&lenet), path(&data), path(&out));
+        let start = ["--json", "optimize", &lenet, "--data", &data, "-o", &out];
+        let runtime = ["--rows", "1000", "--host-data", "target/runtime"];
+        HostProcess::run(&[&start[..], &runtime, extra].concat())
+    };
+    let refused = run(&["--only", "prune-random"]);
+    assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+    let json: Value = serde_json::from_slice(&refused.stdout).expect("JSON");
+    assert_eq!(json["chosen"], Value::Null);
+    assert!(!out.exists(), "nothing is written");
+    let same = run(&["--calibrate", &path(&data)]);
+    assert_eq!(same.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&same.stderr).contains("prove nothing"), "{same:?}");
+    // Whether it is fast enough is this machine's business, so it may lose nothing but time.
+    let plot = path(&files.folder.path().join("plot.svg"));
+    let passed = run(&["--only", "store8", "--max-loss", "3%", "--plot", &plot]);
+    let json: Value = serde_json::from_slice(&passed.stdout).expect("JSON");
+    let verdict = &json["verdicts"][0];
+    assert_eq!(passed.status.success(), !json["chosen"].is_null(), "{json}");
+    assert_eq!(out.exists(), passed.status.success());
+    assert!(verdict["size"].as_f64().is_some_and(|size| size < 0.35), "{json}");
+    assert!(std::fs::read_to_string(plot).expect("written").contains("store8"));
+}
