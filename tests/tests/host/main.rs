@@ -19,6 +19,7 @@ mod cli;
 mod clients;
 mod conformance;
 mod connections;
+mod converted;
 mod crash;
 mod dev;
 mod disk_full;
