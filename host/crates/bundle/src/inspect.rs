@@ -59,7 +59,7 @@ pub fn only_model(path: &Path) -> Result<Option<Bytes>, InspectError> {
     let layout = Layout::read(&bytes, &BundleLimits::NONE).map_err(BundleError::from)?;
     let checked = check(&bytes, &layout)?;
     match layout.models.as_slice() {
-        [(_, section)] if is_passthrough(&checked.component) => {
+        [(_, section)] if is_passthrough(&checked.measured.component) => {
             Ok(Some(bytes.slice(section.payload.clone())))
         }
         _ => Ok(None),
