@@ -28,7 +28,6 @@ use std::str::FromStr;
 use bytes::Bytes;
 use hospes_data::{DataSet, Options};
 use hospes_onnx::Model;
-use hospes_onnx::model::Beside;
 
 use error::refused;
 
@@ -219,7 +218,7 @@ fn written(refusal: hospes_onnx::ModelRefused) -> ConvertError {
 /// The model with what hosts would refuse repaired, such as scikit-learn's list of maps.
 fn cured(onnx: &Bytes) -> Result<(Bytes, Vec<String>), ConvertError> {
     let mut model = Model::read(onnx.clone()).map_err(written)?;
-    let cures = hospes_onnx::cure(&mut model, &Beside::default()).map_err(|error| {
+    let cures = hospes_onnx::cure(&mut model, &|_| Ok(None)).map_err(|error| {
         refused(format!("a host would refuse the model: {error}"), "change that in the source")
     })?;
     let bytes =

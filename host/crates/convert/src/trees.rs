@@ -300,7 +300,7 @@ impl Ensemble {
         let is_category: Vec<u8> =
             (0..self.features).map(|at| self.categories.contains(&at).into()).collect();
         let dims = [1, number(self.features)];
-        let mask = Tensor::of_bytes("is_category", ElementType::BOOL, &dims, is_category.into());
+        let mask = Tensor::of_bytes("is_category", ElementType::BOOL, &dims, is_category);
         graph.initialisers.push(mask);
         graph.nodes.push(operator("Floor", &["input"], "down"));
         let mut whole = "down";

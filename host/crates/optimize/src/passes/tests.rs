@@ -2,7 +2,7 @@
 
 use hospes_onnx::Model;
 use hospes_onnx::model::{ElementType, Graph, Node, Size, Tensor, ValueInfo};
-use tract_onnx::prelude::{Framework as _, InferenceModelExt as _, tvec};
+use tract_onnx::prelude::{Framework as _, InferenceModelExt as _, IntoRunnable as _, tvec};
 
 use super::*;
 use crate::array::Array;
