@@ -18,7 +18,7 @@ use crate::evidence::chart::{self, Series};
 use crate::id::Digest;
 use crate::training::report::{Agreement, Cost, Made, REPORT_VERSION, Read};
 use crate::training::{
-    Event, Finished, Job, Pattern, Recipe, Report, Trainer, contract, dataset, recipe, report, run,
+    Event, Finished, Job, Pattern, Recipe, Report, Trainer, dataset, recipe, report, run,
 };
 use hospes_cli::Context;
 use hospes_cli::document::Force;
