@@ -40,8 +40,8 @@ const WORK: &str = "work";
 #[derive(Debug, Args)]
 #[command(after_long_help = "Example:\n  hospes train fashion.toml\n  \
     hospes train fashion.toml --set lr=0.01 --seed 3 --out runs/3\n  \
-    hospes train fashion.toml --resume      after a crash, from the last whole epoch\n  \
-    hospes train fashion.toml --lock        writes the data's digests into the recipe\n\n\
+    hospes train fashion.toml --resume\n  \
+    hospes train fashion.toml --lock\n\n\
     A recipe for a folder of pictures, with a subfolder for each class:\n\n  \
     [data]\n  train = { path = \"pictures/train\" }\n  test = { path = \"pictures/test\" }\n  \
     [native]\n  task = \"image\"\n  architecture = \"cnn\"\n  \

@@ -23,7 +23,10 @@ const HOMES: [(&str, &[&str]); 17] = [
     ("ureq::", &["cli"]),
     ("hospes_cli::", &["cli"]),
     ("redb::", &["store/redb"]),
-    ("std::env::", &["config.rs", "cli", "inference/runtime.rs", "worker/confine.rs"]),
+    (
+        "std::env::",
+        &["config.rs", "cli", "inference/runtime.rs", "worker/confine.rs", "confine/filter.rs"],
+    ),
     ("SystemTime::now", &["clock.rs"]),
     ("Timestamp::now", &["clock.rs"]),
     ("std::process::exit", &[]),

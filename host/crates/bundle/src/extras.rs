@@ -15,7 +15,7 @@ pub enum ExtrasError {
     Provenance(#[from] ProvenanceError),
     #[error(transparent)]
     OtherModel(#[from] OtherModel),
-    #[error("the profile is refused: write it with `hospes evaluate --profile`")]
+    #[error("the profile is refused: write it with `hospes evaluate`")]
     Profile(#[source] serde_json::Error),
     #[error("the card is not UTF-8 text: save the README as UTF-8")]
     Card(#[source] std::str::Utf8Error),

@@ -44,7 +44,7 @@ pub enum OriginError {
 pub struct OriginFiles {
     /// The envelope that `hospes train` wrote.
     pub provenance: Option<PathBuf>,
-    /// The JSON that `hospes evaluate --profile` wrote.
+    /// The JSON that `hospes evaluate` wrote.
     pub profile: Option<PathBuf>,
     /// A README with a front matter.
     pub card: Option<PathBuf>,

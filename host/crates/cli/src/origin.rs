@@ -25,7 +25,7 @@ pub struct OriginArgs {
     /// The proof that `hospes train` wrote. It must be about this model.
     #[arg(long, value_name = "FILE.dsse")]
     provenance: Option<PathBuf>,
-    /// The profile of held-out data that `hospes evaluate --profile` wrote.
+    /// The profile of held-out data that `hospes evaluate` wrote.
     #[arg(long, value_name = "FILE.json")]
     profile: Option<PathBuf>,
     /// A model card: Markdown, with a front matter as on Hugging Face. Kept whole.

@@ -187,8 +187,8 @@ mod tests {
     fn zero_is_exact_and_ranges_grow() {
         let range = Range::of(&[3.0, 5.0]).expect("finite");
         assert_eq!(range.unsigned8(), (5.0 / 255.0, 0));
-        let range = range.with(Range { low: -5.0, high: 0.0 });
-        assert_eq!(range.unsigned8(), (10.0 / 255.0, 128));
+        let range = range.with(Range { low: -4.0, high: 0.0 });
+        assert_eq!(range.unsigned8(), (9.0 / 255.0, 113));
         assert_eq!(Range::of(&[]), None);
         assert_eq!(Range::of(&[f32::NAN]), None);
     }

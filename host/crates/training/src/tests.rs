@@ -78,7 +78,7 @@ fn wrong_members_and_values_are_named() {
     assert!(refused(&SCRIPT.replace("([0-9.]+)", "[0-9.]+"), &[]).contains("it needs a group"));
     assert!(refused(&SCRIPT.replace("([0-9.]+)", "(["), &[]).contains("not usable"));
     assert!(refused(&SCRIPT.replace("\"sh\", \"train.sh\"", ""), &[]).contains("`argv` is empty"));
-    assert!(refused(DIGITS, &["data.train.sha256=12"]).contains("64 hexadecimal digits"));
+    assert!(refused(DIGITS, &["data.train.sha256=\"12\""]).contains("64 hexadecimal digits"));
     let untested = DIGITS.replace("test = { path = \"digits/test\" }", "");
     assert!(refused(&untested, &[]).contains("no data to measure it on"));
     let line = refused(&DIGITS.replace("[gate]", "[gates]"), &[]);

@@ -51,7 +51,9 @@ pub fn observe(model: &Model) -> Option<(Model, Vec<String>)> {
     let scope = Scope::of_graph(&model.graph, None);
     let readers = Readers::of(&model.graph);
     let stored = Stored::find(&model.graph, &scope, &readers, &Plan::default());
-    let values: BTreeSet<String> = stored.values.into_values().collect();
+    // With fewer layers in 8 bits, a value may need a range of its own that otherwise has another's.
+    let values: BTreeSet<String> =
+        stored.values.into_iter().flat_map(|(value, range)| [value, range]).collect();
     let mut model = model.clone();
     for value in &values {
         let mut known = model.graph.outputs.iter().chain(&model.graph.inputs);
