@@ -123,6 +123,21 @@ impl Confined {
         self
     }
 
+    /// It may also read what a Python needs: the libraries of its environment, and of the Python which that was made from. Nothing
+    /// else that lies there, since `~/bin/python` lies in somebody's home.
+    #[must_use]
+    pub fn reading_python(mut self, interpreter: &Path) -> Self {
+        let real = std::fs::canonicalize(interpreter).ok();
+        for path in [Some(interpreter.to_owned()), real].into_iter().flatten() {
+            let folder = path.parent().filter(|folder| folder.ends_with("bin"));
+            let Some(prefix) = folder.and_then(Path::parent) else { continue };
+            let parts = ["lib", "lib64", "pyvenv.cfg"].map(|part| prefix.join(part));
+            self.readable.extend(parts.into_iter().filter(|part| part.exists()));
+            self.readable.push(path);
+        }
+        self
+    }
+
     /// Within these limits.
     #[must_use]
     pub fn within(mut self, limits: Limits) -> Self {

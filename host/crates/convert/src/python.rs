@@ -225,8 +225,9 @@ fn run(task: &Task<'_>, source: Source, interpreter: &Path) -> Result<Folder, Co
     let folder = Folder::new(&task.python.cache)?;
     let own = absolute(&folder.0)?;
     let (model, rows) = (absolute(task.path)?, absolute(task.rows)?);
-    let mut program = Confined::new(interpreter, &own)
+    let program = Confined::new(interpreter, &own)
         .reading_system()
+        .reading_python(interpreter)
         .reading(&model)
         .reading(&rows)
         .argument("-I")
@@ -242,9 +243,6 @@ fn run(task: &Task<'_>, source: Source, interpreter: &Path) -> Result<Folder, Co
         .within(Limits { cpu_max: task.python.deadline, ..Limits::default() })
         .at_most(task.python.deadline)
         .confined(task.python.confinement);
-    for path in library_folders(interpreter) {
-        program = program.reading(path);
-    }
     let mut said = Vec::new();
     let ended = program.run(|_, piece| {
         said.extend_from_slice(piece);
@@ -266,14 +264,6 @@ fn run(task: &Task<'_>, source: Source, interpreter: &Path) -> Result<Folder, Co
             Err(refused(format!("{source}'s own library took more than {seconds} s"), fix))
         }
     }
-}
-
-/// The folders of an interpreter: that of its environment, and that of the Python which it comes from.
-fn library_folders(interpreter: &Path) -> Vec<PathBuf> {
-    let above = |path: &Path| path.parent().and_then(Path::parent).map(Path::to_owned);
-    let own = above(interpreter);
-    let base = std::fs::canonicalize(interpreter).ok().and_then(|real| above(&real));
-    own.into_iter().chain(base).filter(|path| path != Path::new("/")).collect()
 }
 
 /// What to do about what the exporter said.

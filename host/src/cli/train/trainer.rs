@@ -81,7 +81,7 @@ fn foreign(command: &Command, beside: &Path, job: &Job) -> Result<(String, Confi
     let path = find(program, beside)?;
     let mut confined = Confined::new(&path, &job.folder).reading_system();
     if !path.starts_with("/usr") && !path.starts_with("/bin") {
-        confined = confined.reading(&path);
+        confined = confined.reading(&path).reading_python(&path);
     }
     for argument in arguments {
         // The trainer works in a folder of its own, so files of the recipe are named from the root.
