@@ -46,7 +46,7 @@ def pictures(folder):
         rows = []
         for at in range(count):
             image = images[at % len(images)]
-            side = int(min(image.size) * rng.uniform(0.35, 1))
+            side = int(min(image.size) * rng.uniform(0.7, 1))
             left, top = (int(rng.integers(0, size - side + 1)) for size in image.size)
             crop = image.crop((left, top, left + side, top + side)).resize((SIDE, SIDE), Image.BICUBIC)
             rows.append(((np.asarray(crop, np.float32) - 127) / 128).transpose(2, 0, 1))

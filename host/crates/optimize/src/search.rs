@@ -17,7 +17,7 @@ use crate::quantise::{Range, SAFE};
 const KEPT: [usize; 5] = [0, 1, 2, 4, 8];
 
 /// With such a loss in all layers, no few layers are to blame.
-const HOPELESS: f64 = 0.15;
+const HOPELESS: f64 = 0.3;
 
 /// Rows that show how sensitive a layer is.
 const SENSITIVITY_ROWS: usize = 16;
