@@ -88,7 +88,7 @@ CARGO_DENY := 0.20.2
 licences:
 	@$(CARGO) deny --version >/dev/null 2>&1 || $(NICE) $(CARGO) install --debug --locked --quiet cargo-deny@$(CARGO_DENY)
 	$(CARGO) deny --log-level error check licenses bans sources
-	cd host/train && $(CARGO) deny --log-level error check --config ../../deny.toml licenses bans sources
+	cd host/train && $(CARGO) deny --config ../../deny.toml --log-level error check licenses bans sources
 
 # The release, compiled with a profile of calls that is measured first (host/dist/build). Both take a while.
 dist: what-benches-need
