@@ -179,19 +179,19 @@ fn interpreter(
     progress(&format!("making a Python environment in {}", environment.display()));
     let venv =
         ["-m", "venv", "--clear"].map(Into::into).into_iter().chain([environment.clone().into()]);
-    step(Path::new("python3"), venv.collect())?;
+    step(Path::new("python3"), &venv.collect::<Vec<_>>())?;
     std::fs::write(&list, text).map_err(failed(&list))?;
     progress(&format!("installing {}", text.trim_end().replace('\n', ", ")));
     let install = ["-m", "pip", "install", "--quiet", "--no-input", "--only-binary=:all:", "-r"];
     let install = install.map(Into::into).into_iter().chain([list.into()]);
-    step(&interpreter, install.collect())?;
+    step(&interpreter, &install.collect::<Vec<_>>())?;
     std::fs::write(&complete, "").map_err(failed(&complete))?;
     Ok(interpreter)
 }
 
 /// A step of making the environment. It runs as the user does: nothing foreign is in it but the packages.
-fn step(program: &Path, arguments: Vec<std::ffi::OsString>) -> Result<(), ConvertError> {
-    let output = Command::new(program).args(&arguments).stdin(Stdio::null()).output();
+fn step(program: &Path, arguments: &[std::ffi::OsString]) -> Result<(), ConvertError> {
+    let output = Command::new(program).args(arguments).stdin(Stdio::null()).output();
     let fix = "install Python 3.11 or newer with `venv`, check the network, or name a Python that has the library with `--python`";
     let output = output
         .map_err(|error| refused(format!("`{}` cannot be run: {error}", program.display()), fix))?;

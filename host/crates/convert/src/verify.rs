@@ -85,7 +85,7 @@ pub(crate) fn inputs(interface: &Interface, rows: &DataSet) -> Result<Named, Con
             (None, [_], several) => table(several).ok_or_else(|| no_column(port, rows))?,
             (None, _, _) => return Err(no_column(port, rows)),
         };
-        named.push((port.name.clone(), fitted(tensor, port)?));
+        named.push((port.name.clone(), fitted(&tensor, port)?));
     }
     Ok(named)
 }
@@ -115,7 +115,7 @@ fn table(columns: &[&Column]) -> Option<Tensor> {
 }
 
 /// The tensor with the element type and the number of dimensions that the input has.
-fn fitted(tensor: Tensor, port: &Port) -> Result<Tensor, ConvertError> {
+fn fitted(tensor: &Tensor, port: &Port) -> Result<Tensor, ConvertError> {
     let wanted = port.element.and_then(data_type);
     let mut shape = tensor.shape().to_vec();
     // One column: scikit-learn's exporter asks for rows × 1.
@@ -124,7 +124,7 @@ fn fitted(tensor: Tensor, port: &Port) -> Result<Tensor, ConvertError> {
     }
     let data = match wanted {
         Some(wanted) if wanted != tensor.data_type() => {
-            let cast = numbers(&tensor).and_then(|numbers| cast(&numbers, wanted));
+            let cast = numbers(tensor).and_then(|numbers| cast(&numbers, wanted));
             cast.ok_or_else(|| {
                 let what = format!("the rows for {port} are {}", tensor.data_type());
                 refused(what, "give them in the type that the model was trained with")

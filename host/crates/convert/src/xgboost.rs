@@ -177,11 +177,14 @@ fn ensemble(learner: Learner) -> Result<Ensemble, ConvertError> {
     Ok(made)
 }
 
+/// Makes a sum of a score.
+type Margin = fn(f64) -> f64;
+
 /// What becomes of the sums, and how `base_score` becomes one of them.
-fn objective(name: &str) -> Result<(Link, fn(f64) -> f64), ConvertError> {
-    let same: fn(f64) -> f64 = |score| score;
-    let logit: fn(f64) -> f64 = |score| (score / (1.0 - score)).ln();
-    let logarithm: fn(f64) -> f64 = f64::ln;
+fn objective(name: &str) -> Result<(Link, Margin), ConvertError> {
+    let same: Margin = |score| score;
+    let logit: Margin = |score| (score / (1.0 - score)).ln();
+    let logarithm: Margin = f64::ln;
     Ok(match name {
         "reg:squarederror"
         | "reg:linear"
@@ -212,7 +215,7 @@ fn objective(name: &str) -> Result<(Link, fn(f64) -> f64), ConvertError> {
 }
 
 /// One for each sum. It is `5E-1`, or since 3.1 a list.
-fn base(text: &str, sums: usize, margin: fn(f64) -> f64) -> Result<Vec<f32>, ConvertError> {
+fn base(text: &str, sums: usize, margin: Margin) -> Result<Vec<f32>, ConvertError> {
     let list = text.trim().trim_start_matches('[').trim_end_matches(']');
     let scores: Option<Vec<f64>> = list.split(',').map(|score| score.trim().parse().ok()).collect();
     let mut scores = scores

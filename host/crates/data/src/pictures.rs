@@ -22,8 +22,11 @@ use crate::set::{Column, DataSet, Source};
 /// What file managers leave in folders.
 const LEFT: [&str; 2] = ["Thumbs.db", "desktop.ini"];
 
+/// Classes, each with its files.
+type Classes = Vec<(String, Vec<PathBuf>)>;
+
 /// The files of a folder with subfolders, by class. `None` if no subfolder has a picture.
-pub(crate) fn look(folder: &Path) -> Result<Option<Vec<(String, Vec<PathBuf>)>>, DataError> {
+pub(crate) fn look(folder: &Path) -> Result<Option<Classes>, DataError> {
     let mut classes = Vec::new();
     let mut faults = Faults::default();
     let mut count = 0;

@@ -142,7 +142,7 @@ pub fn judge<E: Executor>(
     let original = Original { bytes: model.len() as u64, times: times.clone() };
     // The fastest is measured first, and what is known of the original there need not be computed elsewhere.
     sides.sort_by_key(|side| side.backend != home);
-    let home = sides.first().ok_or_else(|| OptimizeError::Original { error: why })?;
+    let home = sides.first().ok_or(OptimizeError::Original { error: why })?;
     progress(&format!("computing {} rows with the original", task.held_out.inputs.len()));
     let answers = home.answers(executor, &home.loaded, task.held_out);
     let answers = answers.map_err(|error| OptimizeError::Original { error })?;

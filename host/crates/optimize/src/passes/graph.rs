@@ -11,6 +11,9 @@ use super::layers::int;
 use super::{Change, Changed};
 use crate::array::Array;
 
+/// A step, for models of an opset. It says how many nodes it changed.
+type Step = fn(&mut Graph, i64) -> usize;
+
 /// `Constant` nodes become initialisers, `Identity` and `Dropout` are removed, `BatchNormalization` is folded into the convolution before
 /// it, transposed constants are stored transposed, and what no output needs is removed.
 ///
@@ -21,7 +24,7 @@ pub fn graph(model: &Model) -> Changed {
     let mut notes = Vec::new();
     let opset = model.opset("").unwrap_or_default();
     // Folding one makes room for the next.
-    let steps: [(&str, fn(&mut Graph, i64) -> usize); 4] = [
+    let steps: [(&str, Step); 4] = [
         ("constants became initialisers", constants),
         ("nodes without effect were removed", idle),
         ("transposed constants are stored transposed", transposes),
