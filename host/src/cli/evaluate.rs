@@ -337,7 +337,7 @@ impl Evaluate {
         for backend in wanted {
             match evaluator.load(bytes.clone(), backend).await {
                 Err(error) => {
-                    refused = Failure::from(error).during("the reference cannot be loaded")
+                    refused = Failure::from(error).during("the reference cannot be loaded");
                 }
                 Ok(loaded) => {
                     let feed = Feed::new(loaded.signature(), data, &self.pictures.preparation());
@@ -363,7 +363,7 @@ impl Evaluate {
             match evaluator.load(bytes.clone(), backend).await {
                 Ok(model) => loaded.push(model),
                 Err(error) => {
-                    report.runs.push(Run::failed(backend.name(), Failure::from(error).in_a_line()))
+                    report.runs.push(Run::failed(backend.name(), Failure::from(error).in_a_line()));
                 }
             }
         }

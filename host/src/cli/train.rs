@@ -105,7 +105,7 @@ impl Train {
             let progress = Told::new(context.screen, &plan.recipe);
             let log = plan.out.join("log.txt");
             run::run(&plan.job, program.confined, &log, &patterns, &mut |event| {
-                progress.tell(event)
+                progress.tell(event);
             })?
         };
         self.keep_events(&plan.out, &finished)?;

@@ -391,7 +391,7 @@ mod tests {
 
     #[test]
     fn limits_are_rounded_down_only() {
-        for limit in [0.1, -0.1, 0.45000000298023229, 4.75, 1e-60, -1e-60, 1e300, -1e300, 0.0] {
+        for limit in [0.1, -0.1, 0.450_000_002_980_232_3, 4.75, 1e-60, -1e-60, 1e300, -1e300, 0.0] {
             let float = rounded_down(limit);
             assert!(f64::from(float) <= limit, "{limit} {float}");
             assert!(f64::from(float.next_up()) > limit, "{limit} {float}");

@@ -69,7 +69,7 @@ impl Calls<'_> {
             None => format!("/v2/models/{model}"),
         };
         let (_, metadata): (Value, Metadata) = client.document(&path)?;
-        let signature = signature(metadata).ok_or_else(|| {
+        let signature = signature(&metadata).ok_or_else(|| {
             Failure::new(format!("`{model}` has no function of tensors that can be evaluated"))
                 .fix("evaluate its ONNX file or bundle")
         })?;
@@ -129,7 +129,7 @@ impl Calls<'_> {
     }
 }
 
-fn signature(metadata: Metadata) -> Option<ModelSignature> {
+fn signature(metadata: &Metadata) -> Option<ModelSignature> {
     let sizes =
         |shape: &[i64]| -> Sizes { shape.iter().map(|size| usize::try_from(*size).ok()).collect() };
     let inputs: Option<Vec<TensorSpec>> = metadata
