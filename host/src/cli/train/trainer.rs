@@ -1,5 +1,6 @@
 //! Who trains: Hospes' own program, or one of the user's.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -47,16 +48,29 @@ impl Program {
             Trainer::Command(command) => foreign(command, beside, job)?,
         };
         for path in job.channels.values() {
-            confined = confined.reading(path);
-            // Labels lie beside the pictures of an IDX file, which a path names by its beginning.
-            if let Some(folder) = path.parent().filter(|_| !path.exists()) {
-                confined = confined.reading(folder);
+            for file in files(path) {
+                confined = confined.reading(file);
             }
         }
         let confinement = if is_confined { Confinement::Full } else { Confinement::None };
         let confined = confined.within(limits).at_most(DEADLINE).confined(confinement);
         Ok(Self { name, confined, is_confined })
     }
+}
+
+/// The file or folder of a data set. A path can also be what the files of an IDX pair begin with; then those.
+fn files(path: &Path) -> Vec<PathBuf> {
+    if path.exists() {
+        return vec![path.to_owned()];
+    }
+    let beginning = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
+    let entries = path.parent().and_then(|folder| std::fs::read_dir(folder).ok());
+    let entries = entries.into_iter().flatten().flatten();
+    let begins = |file: &PathBuf| {
+        let name = file.file_name().and_then(OsStr::to_str);
+        name.is_some_and(|name| name.starts_with(beginning))
+    };
+    entries.map(|entry| entry.path()).filter(begins).collect()
 }
 
 fn native(job: &Job) -> Result<(String, Confined), Failure> {
