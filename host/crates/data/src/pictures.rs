@@ -23,10 +23,10 @@ use crate::set::{Column, DataSet, Source};
 const LEFT: [&str; 2] = ["Thumbs.db", "desktop.ini"];
 
 /// Classes, each with its files.
-type Classes = Vec<(String, Vec<PathBuf>)>;
+type FilesByClass = Vec<(String, Vec<PathBuf>)>;
 
 /// The files of a folder with subfolders, by class. `None` if no subfolder has a picture.
-pub(crate) fn look(folder: &Path) -> Result<Option<Classes>, DataError> {
+pub(crate) fn look(folder: &Path) -> Result<Option<FilesByClass>, DataError> {
     let mut classes = Vec::new();
     let mut faults = Faults::default();
     let mut count = 0;
