@@ -159,7 +159,9 @@ impl Evaluate {
         let reference = self.reference.as_deref().map(Model::read).transpose()?;
         let (data, licence) = self.read_data()?;
         let metric = self.metric(&data)?;
-        let rows = Rows::of(self.data.display().to_string(), &data, licence);
+        // Without its folder: a report can become part of a bundle, and where the data lie is nobody's business.
+        let name = self.data.file_name().unwrap_or(self.data.as_os_str()).to_string_lossy();
+        let rows = Rows::of(name.into_owned(), &data, licence);
         let mut report = Report::new(model.subject(), rows, metric);
         report.reference = reference.as_ref().map(Model::subject);
         report.notes.extend(model.notes().iter().cloned());

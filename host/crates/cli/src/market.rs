@@ -73,7 +73,7 @@ fn quality(description: &Description) -> String {
     let mut page = String::new();
     for one in evaluations {
         let interval = match (one.low, one.high) {
-            (Some(low), Some(high)) => format!(" ({low} to {high})"),
+            (Some(low), Some(high)) => format!(" ({low:.4} to {high:.4})"),
             _ => String::new(),
         };
         let rows = one.rows.map_or_else(String::new, |rows| format!(", {rows} rows"));

@@ -124,7 +124,7 @@ pub(crate) fn lines(manifest: &Manifest) -> String {
 fn figure(one: &Evaluation) -> String {
     let Evaluation { data, metric, value, low, high, rows, by, .. } = one;
     let interval = match (low, high) {
-        (Some(low), Some(high)) => format!(" ({low} to {high})"),
+        (Some(low), Some(high)) => format!(" ({low:.4} to {high:.4})"),
         _ => String::new(),
     };
     let rows = rows.map_or_else(String::new, |rows| format!(", {rows} rows"));
