@@ -144,7 +144,7 @@ mod tests {
             page(&offer),
             format!(
                 "acme/iris 1.0.0  (MIT)\n  Sorts flowers.\n  \
-                 accuracy 0.9 (0.88 to 0.92) on test, 1000 rows, found by the evaluation\n  \
+                 accuracy 0.9 (0.8800 to 0.9200) on test, 1000 rows, found by the evaluation\n  \
                  f1 0.5 on imdb, found by the publisher\n  optimised from {id}\n  \
                  trained by hospes-train 0.1.0, says {party} (SLSA build level 1)\n    \
                  on train {id}, CC0-1.0\n  offered by {party}\n  offer {id}\n"
