@@ -25,7 +25,7 @@ pub enum Stream {
 /// How a program ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ended {
-    /// By itself, or by a limit's signal. [`super::ending`] has the words.
+    /// By itself, or by a limit's signal. [`super::ending()`] has the words.
     With(ExitStatus),
     /// It was killed at its deadline.
     AtDeadline,
