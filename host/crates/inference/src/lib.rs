@@ -463,9 +463,12 @@ async fn walk(bytes: Bytes, kind: BackendKind) -> Result<ModelFacts, LoadError> 
     Ok(walked.map_err(|_panic| LoadError::Panicked { kind })??)
 }
 
+/// Largest model that is read for its categories, in bytes. Reading holds some ten times as much for a model of many small parts.
+const ACCEPTED_MODEL_BYTES_MAX: usize = 4 << 20;
+
 /// Categories that the model lists for its inputs. Few models need them, so others are not read for them.
 async fn accepted(facts: &ModelFacts, bytes: Bytes) -> Vec<Accepted> {
-    if !facts.has("ai.onnx.ml", "OneHotEncoder") {
+    if !facts.has("ai.onnx.ml", "OneHotEncoder") || bytes.len() > ACCEPTED_MODEL_BYTES_MAX {
         return Vec::new();
     }
     let read = move || onnx::Model::read(bytes).map(|model| onnx::accepted(&model));

@@ -11,7 +11,7 @@ use super::backend::{BackendError, Call};
 use super::graph::{ComputeError, ErrorClass, Graph};
 use super::signature::TensorSpec;
 use hospes_core::tensor::{self, DataType, RANK_MAX, Tensor, TensorError, pack_strings};
-use hospes_onnx::{Accepted, Category};
+use hospes_onnx::{Accepted, CATEGORY_BYTES_MAX, Category};
 
 /// The attempts, in order: the size of open dimensions, and the content of the elements.
 const ATTEMPTS: [(usize, Fill); 6] = [
@@ -28,6 +28,9 @@ pub(super) const NO_TIME: &str = "there was no time left for it";
 
 /// Maximum input bytes of every attempt except the one with the fewest elements.
 const LARGE_BYTES_MAX: usize = 16 << 20;
+
+/// Most columns of an input that gets categories which the model lists. Wider ones get generated elements only.
+const ACCEPTED_COLUMNS_MAX: usize = 4096;
 
 /// The time limit for all models of a bundle, as a multiple of the limit for one model.
 const MODELS_FACTOR: u32 = 2;
@@ -270,8 +273,11 @@ impl Candidate<'_> {
                 Fill::Places => u8::try_from(place).unwrap_or(u8::MAX),
             };
             let mut values = self.accepted.iter().filter(|one| one.input == spec.name).peekable();
-            let data = if values.peek().is_some() {
-                let width = shape.last().copied().unwrap_or(1);
+            let width = shape.last().copied().unwrap_or(1);
+            // Texts make an input longer than its elements say, and the host holds it.
+            let is_small = (1..=ACCEPTED_COLUMNS_MAX).contains(&width)
+                && elements.saturating_mul(CATEGORY_BYTES_MAX) <= LARGE_BYTES_MAX;
+            let data = if is_small && values.peek().is_some() {
                 with_accepted(spec.data_type, number, elements, width, values)
             } else {
                 elements_of(spec.data_type, number, elements)

@@ -7,7 +7,10 @@ use crate::model::walk::{Origin, Scope};
 use crate::model::{Model, Node};
 
 /// Maximum values that one input gets: an encoder a column.
-const ACCEPTED_MAX: usize = 4096;
+const ACCEPTED_MAX: usize = 1024;
+
+/// Longest category that inputs are made of, in bytes. A longer one is not used: inputs repeat it.
+pub const CATEGORY_BYTES_MAX: usize = 256;
 
 /// Maximum values that are looked at, for all encoders together. The graph is foreign, and joins can name a value many times.
 const STEPS_MAX: usize = 10_000;
@@ -35,17 +38,19 @@ pub fn accepted(model: &Model) -> Vec<Accepted> {
     for node in &model.graph.nodes {
         let Some(category) = first_category(node) else { continue };
         let mut waiting: Vec<(&str, Option<usize>)> =
-            node.inputs.iter().map(|name| (name.as_str(), None)).collect();
+            node.inputs.iter().take(1).map(|name| (name.as_str(), None)).collect();
         while let Some((name, column)) = waiting.pop() {
-            if steps == 0 || found.len() == ACCEPTED_MAX {
+            if found.len() == ACCEPTED_MAX {
                 return found;
             }
-            steps -= 1;
             if matches!(scope.find(name), Some((_, Origin::Input))) {
                 let category = category.clone();
                 found.push(Accepted { input: name.to_owned(), column, category });
             } else if let Some(node) = scope.source(name) {
-                before(&scope, node, column, &mut waiting);
+                let before = before(&scope, node, column);
+                let looked_at = waiting.len();
+                waiting.extend(before.take(steps));
+                steps -= waiting.len() - looked_at;
             }
         }
     }
@@ -58,7 +63,10 @@ fn first_category(node: &Node) -> Option<Category> {
         return None;
     }
     match (node.attribute("cats_strings"), node.attribute("cats_int64s")) {
-        (Some(Value::Texts(texts)), _) => Some(Category::Text(texts.first()?.to_vec())),
+        (Some(Value::Texts(texts)), _) => {
+            let text = texts.iter().find(|text| text.len() <= CATEGORY_BYTES_MAX)?;
+            Some(Category::Text(text.to_vec()))
+        }
         (_, Some(Value::Ints(numbers))) => Some(Category::Number(*numbers.first()?)),
         _ => None,
     }
@@ -69,27 +77,30 @@ fn before<'m>(
     scope: &Scope<'m>,
     node: &'m Node,
     column: Option<usize>,
-    waiting: &mut Vec<(&'m str, Option<usize>)>,
-) {
+) -> impl Iterator<Item = (&'m str, Option<usize>)> {
     let passes = ["Identity", "Cast", "Reshape", "Flatten", "Squeeze", "Unsqueeze"];
     let is_choice = node.is("", "Gather") || node.is("ai.onnx.ml", "ArrayFeatureExtractor");
-    if node.is("", "Concat") {
+    let (names, column): (&[String], _) = if node.is("", "Concat") {
         // Columns of tables are joined one by one, so a column's place is that of its input.
-        match column.and_then(|column| node.inputs.get(column)) {
-            Some(chosen) => waiting.push((chosen, None)),
-            None => waiting.extend(node.inputs.iter().map(|name| (name.as_str(), None))),
-        }
+        let chosen = column.and_then(|column| node.inputs.get(column..=column));
+        (chosen.unwrap_or(&node.inputs), None)
     } else if is_choice && let [data, places] = &*node.inputs {
-        let places = scope.constant(places).and_then(|places| places.elements::<i64>().ok());
-        let one = places.filter(|places| places.len() == 1);
-        if let Some(one) = one.and_then(|one| usize::try_from(one[0]).ok()) {
-            waiting.push((data, Some(one)));
+        match only_place(scope, places) {
+            Some(place) => (std::slice::from_ref(data), Some(place)),
+            None => (&[], None),
         }
-    } else if passes.iter().any(|passing| node.is("", passing))
-        && let Some(data) = node.inputs.first()
-    {
-        waiting.push((data, column));
-    }
+    } else if passes.iter().any(|passing| node.is("", passing)) {
+        (node.inputs.get(..1).unwrap_or_default(), column)
+    } else {
+        (&[], None)
+    };
+    names.iter().map(move |name| (name.as_str(), column))
+}
+
+/// The place that a constant with one element names.
+fn only_place(scope: &Scope<'_>, name: &str) -> Option<usize> {
+    let places = scope.constant(name).filter(|places| places.count() == Some(1))?;
+    usize::try_from(*places.elements::<i64>().ok()?.first()?).ok()
 }
 
 #[cfg(test)]
@@ -142,6 +153,20 @@ mod tests {
     #[test]
     fn an_encoder_that_takes_any_category_needs_no_example() {
         assert_eq!(accepted(&table(vec![encoder("size", "codes", 1)])), []);
+    }
+
+    #[test]
+    fn long_categories_and_many_uses_cost_little() {
+        let long = "x".repeat(CATEGORY_BYTES_MAX + 1);
+        let mut lists = encoder("size", "codes", 0);
+        lists.attributes[0].value = Value::Texts(vec![long.into()]);
+        assert_eq!(accepted(&table(vec![lists])), []);
+        let many = vec!["table"; 100_000];
+        let model = table(vec![
+            Node::new("Concat", &many, &["joined"]).with("axis", 1_i64),
+            encoder("joined", "codes", 0),
+        ]);
+        assert_eq!(accepted(&model).len(), ACCEPTED_MAX);
     }
 
     #[test]

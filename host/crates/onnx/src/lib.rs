@@ -24,7 +24,7 @@ mod schema;
 mod tests;
 mod wire;
 
-pub use accepted::{Accepted, Category, accepted};
+pub use accepted::{Accepted, CATEGORY_BYTES_MAX, Category, accepted};
 pub use check::check;
 pub use cure::{CureError, cure};
 pub use facts::{ModelFacts, OperatorCount};
