@@ -7,6 +7,7 @@
 //! child; when it ends, the kernel ends all others there. Its child becomes the program. Outer and first run nothing foreign, and nothing foreign
 //! can look into them.
 
+use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io::{self, PipeWriter, Write as _};
 use std::os::fd::{AsRawFd as _, OwnedFd};
@@ -36,6 +37,8 @@ pub(crate) struct Inside {
     /// The lines of `uid_map` and `gid_map`.
     pub(crate) user: String,
     pub(crate) group: String,
+    /// The folder that it may write to.
+    pub(crate) writable: CString,
     /// Landlock's rules.
     pub(crate) rules: OwnedFd,
     pub(crate) filter: BpfProgram,
@@ -47,6 +50,7 @@ pub(crate) enum Step {
     Session,
     Namespaces,
     Users,
+    Mounts,
     Processes,
     Parent,
     Limits,
@@ -55,10 +59,11 @@ pub(crate) enum Step {
     Files,
 }
 
-const STEPS: [(Step, &str); 9] = [
+const STEPS: [(Step, &str); 10] = [
     (Step::Session, "setsid"),
     (Step::Namespaces, "unshare"),
     (Step::Users, "uid_map"),
+    (Step::Mounts, "mount_setattr"),
     (Step::Processes, "fork"),
     (Step::Parent, "prctl"),
     (Step::Limits, "setrlimit"),
@@ -108,6 +113,7 @@ impl Plan {
         if let Some(inside) = &self.inside {
             self.step(Step::Namespaces, leave_namespaces())?;
             self.step(Step::Users, inside.become_users())?;
+            self.step(Step::Mounts, inside.write_there_only())?;
         }
         self.step(Step::Parent, end_with(self.caller))?;
         if let Some(inside) = &self.inside {
@@ -196,6 +202,19 @@ impl Inside {
         write(c"/proc/self/gid_map", self.group.as_bytes())
     }
 
+    /// Makes all files read-only but those of the one folder, and goes there. Landlock has no right for permissions, times and attributes of files,
+    /// so it keeps nobody from changing them.
+    fn write_there_only(&self) -> io::Result<()> {
+        // Nothing of this reaches the caller's mounts.
+        mount(c"none", c"/", libc::MS_REC | libc::MS_PRIVATE)?;
+        mount(&self.writable, &self.writable, libc::MS_BIND | libc::MS_REC)?;
+        let all = libc::AT_RECURSIVE.cast_unsigned();
+        set_mount(c"/", all, libc::MOUNT_ATTR_RDONLY, 0)?;
+        set_mount(&self.writable, 0, 0, libc::MOUNT_ATTR_RDONLY)?;
+        // It was in the folder's read-only view.
+        Ok(rustix::process::chdir(&*self.writable)?)
+    }
+
     fn landlock(&self) -> io::Result<()> {
         no_new_privileges()?;
         // SAFETY: it reads no memory, and the descriptor is open.
@@ -211,7 +230,7 @@ impl Inside {
     }
 }
 
-fn write(path: &std::ffi::CStr, bytes: &[u8]) -> io::Result<()> {
+fn write(path: &CStr, bytes: &[u8]) -> io::Result<()> {
     let file = rustix::fs::open(path, OFlags::WRONLY | OFlags::CLOEXEC, Mode::empty())?;
     File::from(file).write(bytes).map(drop)
 }
@@ -222,6 +241,7 @@ fn checked(result: libc::c_long) -> io::Result<()> {
 
 fn leave_namespaces() -> io::Result<()> {
     let new = libc::CLONE_NEWUSER
+        | libc::CLONE_NEWNS
         | libc::CLONE_NEWNET
         | libc::CLONE_NEWIPC
         | libc::CLONE_NEWUTS
@@ -230,6 +250,34 @@ fn leave_namespaces() -> io::Result<()> {
     #[expect(unsafe_code, reason = "there is no safe call for it")]
     let done = unsafe { libc::unshare(new) };
     checked(done.into())
+}
+
+fn mount(from: &CStr, at: &CStr, flags: libc::c_ulong) -> io::Result<()> {
+    let none = std::ptr::null::<libc::c_void>();
+    // SAFETY: both paths end with zero and live here; the kernel reads neither a type nor data with these flags.
+    #[expect(unsafe_code, reason = "there is no safe call for it")]
+    let done = unsafe { libc::mount(from.as_ptr(), at.as_ptr(), none.cast(), flags, none) };
+    checked(done.into())
+}
+
+/// Sets and clears attributes of the mount at this path.
+fn set_mount(at: &CStr, flags: libc::c_uint, set: u64, clear: u64) -> io::Result<()> {
+    // `struct mount_attr`: what to set, what to clear, how it propagates, whose user namespace.
+    let change = [set, clear, 0, 0];
+    // SAFETY: the path ends with zero; the kernel reads as many bytes as it is told, which live here.
+    #[expect(unsafe_code, reason = "there is no safe call for it")]
+    let done = unsafe {
+        let size = size_of_val(&change);
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            libc::AT_FDCWD,
+            at.as_ptr(),
+            flags,
+            change.as_ptr(),
+            size,
+        )
+    };
+    checked(done)
 }
 
 fn no_new_privileges() -> io::Result<()> {

@@ -1,7 +1,7 @@
 //! Runs a foreign program: a trainer's script, an exporter, whatever a pickle makes of it.
 //!
-//! [`Confined`] starts it in user, network, IPC, host name and process namespaces of its own, where Landlock lets it read the files that the
-//! caller lists and write in one folder. It has no standard input, no environment but what the caller gives, no privileges, no Unix sockets, and
+//! [`Confined`] starts it in user, mount, network, IPC, host name and process namespaces of its own, where Landlock lets it read the files that
+//! the caller lists and write in one folder; all others are mounted read-only, so their permissions and times stay too. It has no standard input, no environment but what the caller gives, no privileges, no Unix sockets, and
 //! limits on memory, time, processes and files. It ends with every process that it started: when it returns, at its deadline, or when the caller
 //! dies. Each layer is there in case another has a hole. What the kernel lacks is an error with its fix, unless the caller asks for
 //! [`Confinement::None`].

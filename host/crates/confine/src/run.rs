@@ -1,8 +1,10 @@
 //! Runs a program to its end, and hands over what it says meanwhile.
 
+use std::ffi::CString;
 use std::io::{self, PipeReader, Read as _};
 use std::ops::ControlFlow;
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStringExt as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Instant;
@@ -98,10 +100,15 @@ impl Confined {
             Confinement::Full => {
                 let rules = landlock::rules(&self.readable, &self.writable)?;
                 let rules: Option<OwnedFd> = rules.into();
+                let path = |source| ConfineError::Path { path: self.writable.clone(), source };
+                let writable = std::fs::canonicalize(&self.writable).map_err(path)?;
+                let writable = CString::new(writable.into_os_string().into_vec())
+                    .map_err(|error| path(error.into()))?;
                 let lacks = || ConfineError::Landlock("it is not enabled".into());
                 Some(Inside {
                     user: format!("{NOBODY} {} 1", rustix::process::geteuid().as_raw()),
                     group: format!("{NOBODY} {} 1", rustix::process::getegid().as_raw()),
+                    writable,
                     rules: rules.ok_or_else(lacks)?,
                     filter: filter::program()?,
                 })
@@ -117,9 +124,10 @@ impl Confined {
         let mut bytes = Vec::new();
         let read = report.map(|mut report| report.read_to_end(&mut bytes));
         match read.and_then(|_| Report::read(&bytes)) {
-            Some(Report::Failed(Step::Namespaces | Step::Users | Step::Processes, step)) => {
-                ConfineError::Namespaces { step, source }
-            }
+            Some(Report::Failed(
+                Step::Namespaces | Step::Users | Step::Mounts | Step::Processes,
+                step,
+            )) => ConfineError::Namespaces { step, source },
             Some(Report::Failed(Step::Landlock, _)) => ConfineError::Landlock(source.to_string()),
             Some(Report::Failed(_, step)) => ConfineError::Setup { step, source },
             Some(Report::Ended(_)) | None => {
