@@ -67,6 +67,9 @@ const NAMESPACES: u64 = (libc::CLONE_NEWUSER
     | libc::CLONE_NEWCGROUP)
     .cast_unsigned() as u64;
 
+/// The bits of a socket's type that are its kind.
+const SOCKET_KIND: u64 = 0xf;
+
 /// The filter, compiled.
 pub(crate) fn program() -> Result<BpfProgram, ConfineError> {
     let made = |why: seccompiler::BackendError| ConfineError::Filter(why.to_string());
@@ -94,6 +97,15 @@ fn rules() -> Result<BTreeMap<i64, Vec<SeccompRule>>, seccompiler::BackendError>
         is(SeccompCmpOp::Ne, libc::AF_INET6.cast_unsigned().into())?,
     ])?;
     rules.insert(libc::SYS_socket, vec![others]);
+    // Half a pair of datagram sockets can send to any other by its path, such as the system's log. The kind's higher bits are flags.
+    let mut pairs = Vec::new();
+    for kind in [libc::SOCK_DGRAM, libc::SOCK_RAW] {
+        let operator = SeccompCmpOp::MaskedEq(SOCKET_KIND);
+        let kind = kind.cast_unsigned().into();
+        let kind = SeccompCondition::new(1, SeccompCmpArgLen::Dword, operator, kind)?;
+        pairs.push(SeccompRule::new(vec![kind])?);
+    }
+    rules.insert(libc::SYS_socketpair, pairs);
     let mut namespaces = Vec::new();
     for bit in (0..u32::BITS).map(|bit| 1u64 << bit).filter(|bit| NAMESPACES & bit != 0) {
         namespaces.push(SeccompRule::new(vec![is(SeccompCmpOp::MaskedEq(bit), bit)?])?);
@@ -115,10 +127,12 @@ mod tests {
     #[test]
     fn the_filter_compiles_and_leaves_what_programs_need() {
         let rules = rules().expect("sound");
-        for call in [libc::SYS_openat, libc::SYS_execve, libc::SYS_socketpair, libc::SYS_prctl] {
+        for call in [libc::SYS_openat, libc::SYS_execve, libc::SYS_fchmodat, libc::SYS_prctl] {
             assert!(!rules.contains_key(&call), "{call}");
         }
         assert_eq!(rules.get(&libc::SYS_clone).map(Vec::len), Some(7));
+        // Pairs of streams stay.
+        assert_eq!(rules.get(&libc::SYS_socketpair).map(Vec::len), Some(2));
         program().expect("it compiles");
     }
 }

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::ops::ControlFlow;
 use std::os::linux::net::SocketAddrExt as _;
-use std::os::unix::net::{SocketAddr, UnixListener};
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -42,8 +43,12 @@ fn attempts(confinement: Confinement) -> BTreeMap<String, bool> {
     }
     let secret = private.join("secret");
     std::fs::write(&secret, "what is secret").expect("written");
+    let permissions = std::fs::Permissions::from_mode(0o640);
+    std::fs::set_permissions(&secret, permissions).expect("set");
     let unix = private.join("unix");
     let _unix = UnixListener::bind(&unix).expect("a socket");
+    let heard = UnixDatagram::bind(private.join("unix-datagrams")).expect("a socket");
+    heard.set_nonblocking(true).expect("a socket");
     let name = format!("hospes-confine-{}-{confinement:?}", std::process::id());
     let address = SocketAddr::from_abstract_name(&name).expect("a name");
     let _abstract = UnixListener::bind_addr(&address).expect("a socket");
@@ -74,9 +79,14 @@ fn attempts(confinement: Confinement) -> BTreeMap<String, bool> {
     let _ = victim.kill();
     let _ = victim.wait();
     if confinement == Confinement::Full {
+        let about = std::fs::metadata(&secret).expect("there");
+        assert_eq!(about.permissions().mode() & 0o7777, 0o640, "its permissions are as before");
+        let changed = about.modified().expect("known").elapsed().expect("past");
+        assert!(changed < Duration::from_secs(3600), "its times are as before");
+        assert!(heard.recv(&mut [0; 8]).is_err(), "it was heard");
         assert!(lives, "the other process was ended");
         assert_eq!(std::fs::read_to_string(&secret).expect("there"), "what is secret");
-        assert_eq!(std::fs::read_dir(&private).expect("there").count(), 2, "nothing is planted");
+        assert_eq!(std::fs::read_dir(&private).expect("there").count(), 3, "nothing is planted");
     }
     let parse = |line: &str| {
         let mut words = line.split(' ');
@@ -88,14 +98,14 @@ fn attempts(confinement: Confinement) -> BTreeMap<String, bool> {
 #[test]
 fn a_hostile_program_reaches_its_own_folder_and_nothing_else() {
     let attempts = attempts(Confinement::Full);
-    assert_eq!(attempts.len(), 22, "{attempts:?}");
+    assert_eq!(attempts.len(), 30, "{attempts:?}");
     let reached: Vec<&str> =
         attempts.iter().filter(|(_, reached)| **reached).map(|(name, _)| name.as_str()).collect();
     let expected: &[&str] = if rustix::process::geteuid().is_root() {
         // The kernel does not count root's processes.
-        &["many", "own-folder", "program"]
+        &["many", "own-folder", "own-permissions", "own-times", "program"]
     } else {
-        &["own-folder", "program"]
+        &["own-folder", "own-permissions", "own-times", "program"]
     };
     assert_eq!(reached, expected);
 }
@@ -104,7 +114,22 @@ fn a_hostile_program_reaches_its_own_folder_and_nothing_else() {
 #[test]
 fn unconfined_the_same_program_reaches_what_the_caller_can() {
     let attempts = attempts(Confinement::None);
-    for name in ["connect", "read", "write", "truncate", "unix", "abstract", "memory", "kill"] {
+    for name in [
+        "permissions",
+        "owner",
+        "times",
+        "attributes",
+        "datagrams",
+        "raw-datagrams",
+        "connect",
+        "read",
+        "write",
+        "truncate",
+        "unix",
+        "abstract",
+        "memory",
+        "kill",
+    ] {
         assert_eq!(attempts.get(name), Some(&true), "{name}: {attempts:?}");
     }
     for name in ["variables", "input", "inherited"] {

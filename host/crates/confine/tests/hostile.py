@@ -28,6 +28,12 @@ def by_unix(address):
     there.close()
 
 
+def datagrams(kind=socket.SOCK_DGRAM):
+    """The half of a pair reaches any socket by its path. The flags must not hide the kind."""
+    there, _ = socket.socketpair(socket.AF_UNIX, kind | socket.SOCK_CLOEXEC)
+    there.sendto(b"mine", unix + "-datagrams")
+
+
 def write(path):
     with open(path, "w") as file:
         file.write("mine")
@@ -68,6 +74,14 @@ def forks():
 attempt("own-folder", lambda: write("made"))
 attempt("connect", connect)
 attempt("name-service", lambda: socket.getaddrinfo("example.com", 80))
+attempt("own-permissions", lambda: os.chmod("made", 0o700))
+attempt("own-times", lambda: os.utime("made", (1, 1)))
+attempt("permissions", lambda: os.chmod(secret, 0o4777))
+attempt("owner", lambda: os.chown(secret, os.getuid(), os.getgid()))
+attempt("times", lambda: os.utime(secret, (1, 1)))
+attempt("attributes", lambda: os.setxattr(secret, "user.hospes", b"mine"))
+attempt("datagrams", datagrams)
+attempt("raw-datagrams", lambda: datagrams(socket.SOCK_RAW))
 attempt("read", lambda: open(secret).read())
 attempt("write", lambda: write(plant))
 attempt("truncate", lambda: os.truncate(secret, 0))
