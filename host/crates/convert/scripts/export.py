@@ -11,6 +11,12 @@ def stop(what, fix):
     sys.exit(f"{what}; fix: {fix}")
 
 
+def only_with_permission():
+    """Called right before anything that can run a pickle."""
+    if permission != "pickle":
+        stop(f"{model_path} is a pickle or may hold one, and a pickle is a program", "pass `--allow-pickle` if you know who made it")
+
+
 def load_rows():
     """The arrays of the rows, without the expected answers and labels."""
     skipped = {"expected", "expected_labels", "y", "label", "labels", "target", "class"}
@@ -72,13 +78,14 @@ def load_sklearn():
         return skops.io.load(model_path, trusted=unknown)
     try:
         import joblib
-
-        return joblib.load(model_path)
     except ImportError:
         import pickle
 
         with open(model_path, "rb") as file:
+            only_with_permission()
             return pickle.load(file)
+    only_with_permission()
+    return joblib.load(model_path)
 
 
 def column_type(array):
@@ -133,15 +140,17 @@ def sklearn():
 def torch():
     import torch
 
-    arrays = load_rows()
-    examples = tuple(torch.from_numpy(np.ascontiguousarray(a.astype(np.float32) if a.dtype == np.float64 else a)) for a in arrays.values())
     if model_path.endswith(".pt2"):
+        only_with_permission()
         model = torch.export.load(model_path).module()
     else:
         options = {"weights_only": False} if tuple(map(int, torch.__version__.split("+")[0].split(".")[:2])) >= (1, 13) else {}
+        only_with_permission()
         model = torch.load(model_path, map_location="cpu", **options)
     if not isinstance(model, torch.nn.Module):
         stop(f"the file has a {type(model).__name__}, not a module", "save the module: `torch.save(module, FILE)`")
+    arrays = load_rows()
+    examples = tuple(torch.from_numpy(np.ascontiguousarray(a.astype(np.float32) if a.dtype == np.float64 else a)) for a in arrays.values())
     model.eval()
     with torch.no_grad():
         outputs = model(*examples)
@@ -159,6 +168,8 @@ def torch():
 def keras():
     import keras
 
+    if not model_path.endswith(".keras"):
+        only_with_permission()
     model = keras.saving.load_model(model_path, compile=False, safe_mode=permission != "pickle")
     rows = load_rows()
     answer(model.predict(matrix(rows) if len(rows) == 1 else rows, verbose=0))

@@ -47,8 +47,11 @@ pub struct Python {
 /// # Errors
 /// [`ConvertError::Refused`] for a pickle without permission, and for weights without a graph.
 pub(crate) fn may_run(task: &Task<'_>, source: Source, bytes: &[u8]) -> Result<(), ConvertError> {
-    let name = task.path.to_string_lossy().to_lowercase();
-    if source == Source::Torch && !name.ends_with(".pt2") {
+    // The library sees this path, and chooses by its ending. The given one may be a link.
+    let path = std::fs::canonicalize(task.path)
+        .map_err(|source| ConvertError::File { path: task.path.to_owned(), source })?;
+    let ending = path.extension().and_then(|ending| ending.to_str()).unwrap_or_default();
+    if source == Source::Torch && ending != "pt2" {
         match state_dict::weights(bytes) {
             Ok(Some(weights)) => return Err(state_dict::no_graph(&weights)),
             Ok(None) => {}
@@ -57,19 +60,23 @@ pub(crate) fn may_run(task: &Task<'_>, source: Source, bytes: &[u8]) -> Result<(
             Err(error) => return Err(error),
         }
     }
-    // skops names what it would load, and loads nothing else; Keras 3 and `torch.export` have data, a graph and no code.
-    let is_data = [".skops", ".keras", ".pt2"].iter().any(|end| name.ends_with(end));
-    if is_data || task.allow_pickle {
+    if task.allow_pickle || is_data(source, ending) {
         return Ok(());
     }
     Err(refused(
         format!(
-            "`{}` is a pickle, which is a program: whoever loads it runs it",
+            "`{}` is a pickle or may hold one, and a pickle is a program: whoever loads it runs it",
             task.path.display()
         ),
         "if you know who made it, pass `--allow-pickle` (it runs without network and reaches its own folder only); \
          better save it with `skops.io.dump`",
     ))
+}
+
+/// Whether its library loads a file of this exact ending as data. skops names what it would load, and loads nothing else; Keras 3 has a graph and no
+/// code. `export.py` asks the same before it loads anything.
+fn is_data(source: Source, ending: &str) -> bool {
+    matches!((source, ending), (Source::Sklearn, "skops") | (Source::Keras, "keras"))
 }
 
 /// The model that the library exports, and its answers to the rows.
@@ -163,7 +170,10 @@ fn interpreter(
     }
     let text = requirements(source);
     let name = format!("python-{}", &Digest::of(text.as_bytes()).hex()[..16]);
-    let environment = task.python.cache.join(name);
+    let cache = &task.python.cache;
+    let cache = std::path::absolute(cache)
+        .map_err(|source| ConvertError::File { path: cache.clone(), source })?;
+    let environment = cache.join(name);
     let interpreter = environment.join("bin/python");
     let complete = environment.join("complete");
     if complete.exists() {
@@ -177,21 +187,33 @@ fn interpreter(
     let list = environment.join("requirements.txt");
     std::fs::write(&list, text).map_err(failed(&list))?;
     progress(&format!("making a Python environment in {}", environment.display()));
-    let venv =
-        ["-m", "venv", "--clear"].map(Into::into).into_iter().chain([environment.clone().into()]);
-    step(Path::new("python3"), &venv.collect::<Vec<_>>())?;
+    make(&environment)?;
     std::fs::write(&list, text).map_err(failed(&list))?;
     progress(&format!("installing {}", text.trim_end().replace('\n', ", ")));
-    let install = ["-m", "pip", "install", "--quiet", "--no-input", "--only-binary=:all:", "-r"];
+    let install =
+        ["-I", "-m", "pip", "install", "--quiet", "--no-input", "--only-binary=:all:", "-r"];
     let install = install.map(Into::into).into_iter().chain([list.into()]);
-    step(&interpreter, &install.collect::<Vec<_>>())?;
+    step(&interpreter, &install.collect::<Vec<_>>(), &environment)?;
     std::fs::write(&complete, "").map_err(failed(&complete))?;
     Ok(interpreter)
 }
 
-/// A step of making the environment. It runs as the user does: nothing foreign is in it but the packages.
-fn step(program: &Path, arguments: &[std::ffi::OsString]) -> Result<(), ConvertError> {
-    let output = Command::new(program).args(arguments).stdin(Stdio::null()).output();
+/// An environment with nothing in it. The folder must be there.
+fn make(environment: &Path) -> Result<(), ConvertError> {
+    let venv = ["-I", "-m", "venv", "--clear"].map(Into::into).into_iter();
+    let venv = venv.chain([environment.as_os_str().to_owned()]);
+    step(Path::new("python3"), &venv.collect::<Vec<_>>(), environment)
+}
+
+/// A step of making the environment. It runs as the user does, so in the environment's own folder: Python would import `venv.py` from the folder
+/// that the user works in, which may be a downloaded one. `-I` keeps it from that too.
+fn step(
+    program: &Path,
+    arguments: &[std::ffi::OsString],
+    environment: &Path,
+) -> Result<(), ConvertError> {
+    let mut command = Command::new(program);
+    let output = command.args(arguments).current_dir(environment).stdin(Stdio::null()).output();
     let fix = "install Python 3.11 or newer with `venv`, check the network, or name a Python that has the library with `--python`";
     let output = output
         .map_err(|error| refused(format!("`{}` cannot be run: {error}", program.display()), fix))?;
@@ -283,4 +305,144 @@ fn advice(said: &str, source: Source) -> String {
     format!(
         "check that the file is a model of {source} and was saved with the versions that are installed; otherwise name a Python that has them with `--python`"
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whether a file of this name may be loaded as a model of this library, without permission to run a pickle.
+    fn may_load(path: &Path, source: Source) -> bool {
+        let python = Python {
+            interpreter: None,
+            cache: PathBuf::new(),
+            confinement: Confinement::Full,
+            deadline: Duration::ZERO,
+        };
+        let rows = Path::new("rows.npz");
+        let task = Task { path, source: Some(source), rows, allow_pickle: false, python };
+        // `None` of the keys of a state dict, as of a module.
+        match may_run(&task, source, b"") {
+            Ok(()) => true,
+            Err(error) => {
+                let said = error.to_string();
+                assert!(source == Source::Torch || said.contains("--allow-pickle"), "{said}");
+                false
+            }
+        }
+    }
+
+    #[test]
+    fn only_what_its_library_loads_as_data_needs_no_permission() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = |name: &str| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, "").expect("written");
+            path
+        };
+        assert!(may_load(&file("model.skops"), Source::Sklearn));
+        assert!(may_load(&file("model.keras"), Source::Keras));
+        let link = |name: &str, to: &str| {
+            let path = folder.path().join(name);
+            std::os::unix::fs::symlink(file(to), &path).expect("made");
+            path
+        };
+        let hidden = [
+            (file("model.SKOPS"), Source::Sklearn),
+            (file("model.pkl"), Source::Sklearn),
+            (link("linked.skops", "evil.pkl"), Source::Sklearn),
+            (file("other.keras"), Source::Sklearn),
+            (file("other.skops"), Source::Keras),
+            (file("model.KERAS"), Source::Keras),
+            (file("model.h5"), Source::Keras),
+            (file("model.pt2"), Source::Torch),
+            (file("model.PT2"), Source::Torch),
+            (link("linked.pt2", "evil.pt"), Source::Torch),
+        ];
+        for (path, source) in hidden {
+            assert!(!may_load(&path, source), "{path:?} as {source}");
+        }
+        // Whoever names a pickle as data gets it loaded as data.
+        assert!(may_load(&link("linked.pkl", "data.skops"), Source::Sklearn));
+    }
+
+    /// Libraries that write `loaded` instead of loading.
+    fn pretended(folder: &Path) {
+        let load = "def load(*given, **named):\n    open('loaded', 'w').close()\n    raise SystemExit('loaded')\n";
+        let modules = [
+            ("numpy.py", String::new()),
+            ("joblib.py", load.into()),
+            ("skops/__init__.py", String::new()),
+            ("skops/io.py", format!("def get_untrusted_types(file):\n    return []\n{load}")),
+            (
+                "torch/__init__.py",
+                format!("from torch import export\n__version__ = '2.9.0'\n{load}"),
+            ),
+            ("torch/export.py", load.into()),
+            ("keras/__init__.py", "from keras import saving\n".into()),
+            ("keras/saving.py", load.replace("def load(", "def load_model(")),
+        ];
+        for (name, text) in modules {
+            let path = folder.join(name);
+            std::fs::create_dir_all(path.parent().expect("a folder")).expect("made");
+            std::fs::write(path, text).expect("written");
+        }
+    }
+
+    #[test]
+    fn the_exporter_loads_no_pickle_without_permission() {
+        let folder = tempfile::tempdir().expect("a folder");
+        pretended(folder.path());
+        let loads = |source: &str, model: &str, permission: &str| {
+            let loaded = folder.path().join("loaded");
+            let _ = std::fs::remove_file(&loaded);
+            let mut python = Command::new("python3");
+            python.args(["-c", EXPORT, source, model, "rows.npz", permission]);
+            let output = python.current_dir(folder.path()).output().expect("it runs");
+            let said = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert!(loaded.exists() || said.contains("--allow-pickle"), "{said}");
+            loaded.exists()
+        };
+        let pickles = [
+            ("sklearn", "/m.pkl"),
+            ("sklearn", "/m.SKOPS"),
+            ("sklearn", "/m.keras"),
+            ("torch", "/m.pt"),
+            ("torch", "/m.pt2"),
+            ("torch", "/m.PT2"),
+            ("keras", "/m.h5"),
+            ("keras", "/m.KERAS"),
+        ];
+        for (source, model) in pickles {
+            assert!(!loads(source, model, "no-pickle"), "{model} as {source}");
+            // Or the line above would say nothing.
+            assert!(loads(source, model, "pickle"), "{model} as {source}");
+        }
+        for (source, model) in [("sklearn", "/m.skops"), ("keras", "/m.keras")] {
+            assert!(loads(source, model, "no-pickle"), "{model} as {source}");
+        }
+    }
+
+    #[test]
+    fn an_environment_is_made_without_the_modules_of_the_current_folder() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (foreign, environment) = (folder.path().join("foreign"), folder.path().join("made"));
+        for made in [&foreign, &environment] {
+            std::fs::create_dir(made).expect("a folder");
+        }
+        let planted = folder.path().join("planted");
+        let module = format!("open({:?}, 'w')", planted.to_str().expect("text"));
+        for name in ["venv.py", "pip.py"] {
+            std::fs::write(foreign.join(name), &module).expect("written");
+        }
+        std::env::set_current_dir(&foreign).expect("there");
+        make(&environment).expect("made");
+        let pip = ["-I", "-m", "pip", "--version"].map(Into::into);
+        step(&environment.join("bin/python"), &pip, &environment).expect("there is pip");
+        assert!(!planted.exists(), "a foreign module ran");
+        // Or the test would say nothing.
+        let plain = Command::new("python3").args(["-m", "venv"]).arg(&environment).output();
+        plain.expect("it runs");
+        assert!(planted.exists());
+    }
 }
