@@ -31,6 +31,8 @@ pub enum ConvertError {
     #[error(transparent)]
     Confine(#[from] Box<hospes_confine::ConfineError>),
     #[error(transparent)]
+    Left(#[from] hospes_confine::left::LeftError),
+    #[error(transparent)]
     Rows(#[from] Box<hospes_data::DataError>),
 }
 

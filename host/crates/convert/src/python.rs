@@ -4,14 +4,15 @@
 //! and the rows, and writes in one folder. What it writes is foreign, and read as such.
 
 use std::ops::ControlFlow;
+use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use bytes::Bytes;
-use hospes_confine::{Confined, Confinement, Ended, Limits, ending};
+use hospes_confine::{Confined, Confinement, Ended, Limits, ending, left};
 use hospes_core::id::Digest;
-use hospes_data::{DataSet, Options};
+use hospes_data::{DataSet, Format, Options};
 
 use super::error::{ConvertError, refused};
 use super::{SOURCE_BYTES_MAX, Source, Task, state_dict};
@@ -91,16 +92,14 @@ pub(crate) fn export(
     let interpreter = interpreter(task, source, progress)?;
     progress(&format!("exporting with {source}'s own library, confined"));
     let folder = run(task, source, &interpreter)?;
-    let path = folder.0.join("model.onnx");
-    let length = std::fs::metadata(&path)
-        .map_err(|source| ConvertError::File { path: path.clone(), source })?
-        .len();
-    if length > SOURCE_BYTES_MAX {
-        return Err(ConvertError::Large { path, bytes: length, max: SOURCE_BYTES_MAX });
-    }
-    let onnx = std::fs::read(&path);
-    let onnx = onnx.map_err(|source| ConvertError::File { path, source })?;
-    Ok((onnx.into(), read_answers(&folder.0)?))
+    let onnx = left::read(&folder.0, Path::new("model.onnx"), SOURCE_BYTES_MAX)?;
+    let onnx = onnx.ok_or_else(|| nothing_left("`model.onnx`", source))?;
+    Ok((onnx.into(), read_answers(&folder.0, source)?))
+}
+
+fn nothing_left(name: &str, source: Source) -> ConvertError {
+    let fix = "export the model yourself and give the ONNX file to `hospes pack`";
+    refused(format!("{source}'s own library ended well, but left no {name}"), fix)
 }
 
 /// The library's own answers to the rows.
@@ -117,11 +116,16 @@ pub(crate) fn answers(task: &Task<'_>, source: Source) -> Result<DataSet, Conver
     }
     let interpreter = interpreter(task, source, &mut |_| ())?;
     let folder = run(task, source, &interpreter)?;
-    read_answers(&folder.0)
+    read_answers(&folder.0, source)
 }
 
-fn read_answers(folder: &Path) -> Result<DataSet, ConvertError> {
-    hospes_data::read(&folder.join("answers.npz"), &Options::default())
+fn read_answers(folder: &Path, source: Source) -> Result<DataSet, ConvertError> {
+    let file = left::open(folder, Path::new("answers.npz"))?;
+    let file = file.ok_or_else(|| nothing_left("`answers.npz`", source))?;
+    // The file that was opened, whatever its name means by now.
+    let opened = format!("/proc/self/fd/{}", file.as_raw_fd());
+    let options = Options { format: Some(Format::Npz), ..Options::default() };
+    hospes_data::read(Path::new(&opened), &options)
         .map_err(|error| ConvertError::Rows(Box::new(error)))
 }
 
