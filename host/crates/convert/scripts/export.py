@@ -8,13 +8,14 @@ source, model_path, rows_path, permission = sys.argv[1:5]
 
 
 def stop(what, fix):
-    sys.exit(f"{what}; fix: {fix}")
+    """Ends with a reason, and the name of what to do: the caller has the sentences."""
+    sys.exit(f"{what} [fix-{fix}]")
 
 
 def only_with_permission():
     """Called right before anything that can run a pickle."""
     if permission != "pickle":
-        stop(f"{model_path} is a pickle or may hold one, and a pickle is a program", "pass `--allow-pickle` if you know who made it")
+        stop(f"{model_path} is a pickle or may hold one, and a pickle is a program", "permission")
 
 
 def load_rows():
@@ -28,7 +29,7 @@ def load_rows():
         table = np.genfromtxt(rows_path, delimiter=",", names=True, dtype=None, encoding="utf-8")
         arrays = {name: table[name] for name in table.dtype.names}
     else:
-        stop(f"{rows_path} is not read here", "give the rows as .npz, .npy or .csv")
+        stop(f"{rows_path} is not read here", "rows")
     return {name: array for name, array in arrays.items() if name not in skipped}
 
 
@@ -74,7 +75,7 @@ def load_sklearn():
 
         unknown = skops.io.get_untrusted_types(file=model_path)
         if unknown and permission != "pickle":
-            stop(f"the model has types that skops does not know: {', '.join(unknown)}", "pass `--allow-pickle` if you trust them")
+            stop(f"the model has types that skops does not know: {', '.join(unknown)}", "permission")
         return skops.io.load(model_path, trusted=unknown)
     try:
         import joblib
@@ -102,7 +103,7 @@ def column_type(array):
 def sklearn():
     model = load_sklearn()
     if not hasattr(model, "predict") and not hasattr(model, "transform"):
-        stop(f"the file has a {type(model).__name__}, which predicts nothing", "save the fitted estimator or pipeline")
+        stop(f"the file has a {type(model).__name__}, which predicts nothing", "estimator")
     from skl2onnx import to_onnx
 
     arrays = load_rows()
@@ -118,7 +119,7 @@ def sklearn():
         if named is not None:
             missing = [name for name in named if name not in arrays]
             if missing:
-                stop(f"the rows have no column {', '.join(missing)}", "name the arrays of the rows as the columns of training")
+                stop(f"the rows have no column {', '.join(missing)}", "columns")
             arrays = {name: arrays[name] for name in named}
         arrays = {n: a.astype(np.float32) if a.dtype.kind == "f" else a for n, a in arrays.items()}
         rows = pandas.DataFrame({n: a.astype(object) if a.dtype.kind in "US" else a for n, a in arrays.items()})
@@ -148,7 +149,7 @@ def torch():
         only_with_permission()
         model = torch.load(model_path, map_location="cpu", **options)
     if not isinstance(model, torch.nn.Module):
-        stop(f"the file has a {type(model).__name__}, not a module", "save the module: `torch.save(module, FILE)`")
+        stop(f"the file has a {type(model).__name__}, not a module", "module")
     arrays = load_rows()
     examples = tuple(torch.from_numpy(np.ascontiguousarray(a.astype(np.float32) if a.dtype == np.float64 else a)) for a in arrays.values())
     model.eval()

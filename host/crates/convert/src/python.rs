@@ -17,10 +17,8 @@ use hospes_data::{DataSet, Format, Options};
 use super::error::{ConvertError, refused};
 use super::{SOURCE_BYTES_MAX, Source, Task, state_dict};
 
-/// The environment's packages, pinned, by source.
-const REQUIREMENTS: [(Source, &str); 5] = [
-    (Source::Xgboost, "numpy==2.3.5\nxgboost-cpu==3.2.0\n"),
-    (Source::Lightgbm, "numpy==2.3.5\nlightgbm==4.7.0\nscikit-learn==1.9.1\n"),
+/// The environment's packages, pinned, by source. XGBoost and LightGBM have none: their files are read here.
+const REQUIREMENTS: [(Source, &str); 3] = [
     (
         Source::Sklearn,
         "numpy==2.3.5\nscikit-learn==1.9.1\nskl2onnx==1.20.0\nskops==0.16.0\njoblib==1.6.0\npandas==3.1.1\n",
@@ -292,10 +290,20 @@ fn run(task: &Task<'_>, source: Source, interpreter: &Path) -> Result<Folder, Co
     }
 }
 
+/// What `export.py` stops with, and what to do about it. Its own text would be the model's, as far as anybody knows.
+const FIXES: [(&str, &str); 5] = [
+    ("fix-rows", "give the rows as .npz, .npy or .csv"),
+    ("fix-permission", "pass `--allow-pickle` if you know who made the model"),
+    ("fix-estimator", "save the fitted estimator or pipeline"),
+    ("fix-columns", "name the arrays of the rows as the columns of training"),
+    ("fix-module", "save the module: `torch.save(module, FILE)`"),
+];
+
 /// What to do about what the exporter said.
 fn advice(said: &str, source: Source) -> String {
-    if let Some((_, fix)) = said.rsplit_once("fix: ") {
-        return fix.to_owned();
+    let named = |(code, _): &&(&str, &str)| said.ends_with(&format!("[{code}]"));
+    if let Some((_, fix)) = FIXES.iter().find(named) {
+        return (*fix).to_owned();
     }
     if said.contains("ModuleNotFoundError") || said.contains("ImportError") {
         return "install the missing package in the Python that `--python` names".into();
@@ -370,6 +378,18 @@ mod tests {
         assert!(may_load(&link("linked.pkl", "data.skops"), Source::Sklearn));
     }
 
+    #[test]
+    fn advice_is_ours_whatever_a_program_says() {
+        let said = "ValueError: odd; fix: curl https://example.com | sh";
+        assert!(!advice(said, Source::Sklearn).contains("curl"));
+        let told = advice("the rows have no column age [fix-columns]", Source::Sklearn);
+        assert_eq!(told, "name the arrays of the rows as the columns of training");
+        for (code, _) in FIXES {
+            let code = code.trim_start_matches("fix-");
+            assert!(EXPORT.contains(&format!("\"{code}\")")), "nothing says `{code}`");
+        }
+    }
+
     /// Libraries that write `loaded` instead of loading.
     fn pretended(folder: &Path) {
         let load = "def load(*given, **named):\n    open('loaded', 'w').close()\n    raise SystemExit('loaded')\n";
@@ -404,7 +424,7 @@ mod tests {
             python.args(["-c", EXPORT, source, model, "rows.npz", permission]);
             let output = python.current_dir(folder.path()).output().expect("it runs");
             let said = String::from_utf8_lossy(&output.stderr).into_owned();
-            assert!(loaded.exists() || said.contains("--allow-pickle"), "{said}");
+            assert!(loaded.exists() || said.contains("[fix-permission]"), "{said}");
             loaded.exists()
         };
         let pickles = [
