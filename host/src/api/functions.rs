@@ -150,7 +150,9 @@ pub(super) fn description(deployment: &Deployment) -> Description {
         functions: deployment.functions().iter().map(function).collect(),
         evaluations: origin::evaluations(manifest),
         derived_from: origin::derived_from(manifest),
-        lineage: deployment.training().map(origin::lineage),
+        lineage: deployment
+            .training()
+            .map(|training| origin::lineage(training, manifest, deployment.publisher())),
         task: manifest.card.task.clone(),
         tags: manifest.card.tags.iter().take(origin::TAGS_MAX).cloned().collect(),
     }

@@ -141,6 +141,12 @@ fn a_model_is_published_with_its_proof_and_the_market_shows_it() {
     let lineage = &offer["lineage"];
     assert_eq!(lineage["signer"], acme.key.party().to_string(), "{offer}");
     assert_eq!((&lineage["slsa_build_level"], &lineage["seed"]), (&json!(1), &json!(7)));
+    let model = Digest::of(&simple()).to_string();
+    assert_eq!(
+        (&lineage["model"], &lineage["model_in_bundle"], &lineage["signer_is_publisher"]),
+        (&json!(model), &json!(true), &json!(true)),
+        "{offer}"
+    );
     assert_eq!(lineage["data"][1]["name"], "test");
     assert_eq!(lineage["data"][1]["licence"], "CC0-1.0");
     assert_eq!(
@@ -246,6 +252,41 @@ fn a_proof_of_another_model_is_refused_when_packed_and_by_the_host() {
     let refused = host.try_publish(&acme, &forged);
     assert_eq!(refused.status, 422, "{}", refused.text());
     assert!(refused.text().contains("the provenance is about the model"), "{}", refused.text());
+}
+
+#[test]
+fn somebody_elses_proof_is_not_shown_as_one_of_the_bundles_model() {
+    let host = TestHost::start();
+    let mallory = host.party("mallory");
+    let alice = Party::key_of("alice");
+    let run = Run::new(&alice);
+    run.write("other.onnx", &[&simple()[..], b"\x1a\x05other"].concat());
+    let trained = Digest::of(&simple()).to_string();
+    let claim = format!("optimised={trained}");
+    assert!(run.pack("other.onnx", &["--derived-from", &claim]).status.success());
+    let offer = list(&host, &mallory, &run.bundle());
+    let lineage = &offer["lineage"];
+    assert_eq!(
+        (&lineage["signer"], &lineage["signer_is_publisher"], &lineage["model"]),
+        (&json!(alice.party().to_string()), &json!(false), &json!(trained)),
+        "{offer}"
+    );
+    let about = (&lineage["model_in_bundle"], &lineage["model_then"]);
+    assert_eq!(about, (&json!(false), &json!("optimised")), "{offer}");
+    let market = plain(&["market", "--long", "--host", &format!("http://{}", host.address())]);
+    let signed = hospes::bundle::sign(&run.bundle(), &mallory.key).expect("sound");
+    run.write("iris.wasm", &signed);
+    let shown = plain(&["inspect", &run.text("iris.wasm")]);
+    for said in [market, shown] {
+        let claim = "the model that this one was optimised from, as its publisher says, was trained by hospes-train 0.1.0";
+        assert!(said.contains(claim) && said.contains(&trained), "{said}");
+        assert!(!said.contains("  trained by"), "{said}");
+        assert!(said.contains(&format!("{}, who is not the publisher", alice.party())), "{said}");
+    }
+    let said = json_of(&HostProcess::run(&["--json", "inspect", &run.text("iris.wasm")]));
+    let proof = &said["extras"]["provenance"];
+    let about = (&proof["model_in_bundle"], &proof["model_then"], &proof["signer_is_publisher"]);
+    assert_eq!(about, (&json!(false), &json!("optimised"), &json!(false)), "{said}");
 }
 
 /// A signed bundle with the proof of `run`, signed again without any checks.

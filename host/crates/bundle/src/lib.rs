@@ -48,7 +48,7 @@ pub use layout::{
 };
 pub use lineage::{
     DERIVATIONS_MAX, Derivation, EVALUATION_TEXT_BYTES_MAX, EVALUATIONS_MAX, Evaluation, Figure,
-    FoundBy, How, HowError, NotFinite, OtherModel,
+    FoundBy, How, HowError, NotFinite, OtherModel, Trained,
 };
 pub use manifest::{
     BATCH_AXIS_MAX, CARD_ENTRY_BYTES_MAX, CARD_LIST_MAX, Card, Encoding, FUNCTIONS_MAX,

@@ -220,18 +220,32 @@ pub(super) fn is_ancestor(model: Digest, manifest: &Manifest) -> bool {
     manifest.derived_from.iter().any(|step| [step.model, step.bundle].contains(&Some(model)))
 }
 
+/// How the model that a training made became one of the bundle's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trained {
+    /// It is in the bundle, byte for byte.
+    Here,
+    /// The bundle's model was made from it in this way. The manifest says so, and nothing proves it.
+    Before(How),
+}
+
+impl Trained {
+    /// Of the model with this digest; `None` if the manifest names it nowhere, or only before another training.
+    pub fn of(model: Digest, manifest: &Manifest) -> Option<Self> {
+        if manifest.models.iter().any(|spec| spec.sha256 == model) {
+            return Some(Self::Here);
+        }
+        let mut steps = manifest.derived_from.iter().filter(|step| step.how.keeps_training());
+        let step = steps.find(|step| [step.model, step.bundle].contains(&Some(model)));
+        step.map(|step| Self::Before(step.how))
+    }
+}
+
 /// Checks that the provenance is about a model of the bundle, or one that the bundle's was made from without another training.
 pub(super) fn names_a_model(
     provenance: &Provenance,
     manifest: &Manifest,
 ) -> Result<(), OtherModel> {
     let named = provenance.training().model.sha256;
-    let here = manifest.models.iter().any(|model| model.sha256 == named);
-    let is_named = |digest: Option<Digest>| digest == Some(named);
-    let mut steps = manifest.derived_from.iter().filter(|step| step.how.keeps_training());
-    if here || steps.any(|step| is_named(step.model) || is_named(step.bundle)) {
-        Ok(())
-    } else {
-        Err(OtherModel { named })
-    }
+    Trained::of(named, manifest).map(drop).ok_or(OtherModel { named })
 }

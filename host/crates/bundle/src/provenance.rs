@@ -194,6 +194,8 @@ pub struct TrainingSummary {
     pub signer: Party,
     /// The SLSA build level that the provenance claims.
     pub level: u8,
+    /// SHA-256 of the model that came out.
+    pub model: Digest,
     pub trainer: Trainer,
     pub finished: Timestamp,
     /// SHA-256 of the recipe.
@@ -306,7 +308,7 @@ impl Provenance {
 
     /// The most important of it.
     pub fn summary(&self) -> TrainingSummary {
-        let Training { trainer, finished, recipe, seed, data, .. } = &self.training;
+        let Training { model, trainer, finished, recipe, seed, data, .. } = &self.training;
         let data = data.iter().take(DATA_SUMMARIES_MAX).map(|data| DataSummary {
             name: data.name.clone(),
             digest: data.content.digest(),
@@ -316,6 +318,7 @@ impl Provenance {
         TrainingSummary {
             signer: self.signer,
             level: self.level(),
+            model: model.sha256,
             trainer: trainer.clone(),
             finished: *finished,
             recipe: recipe.sha256,

@@ -35,7 +35,7 @@ impl Inspect {
         let plain = format!(
             "{}{}  bundle    {}\n  {signed}",
             page(inspection.manifest()),
-            printable(&origin::extras(inspection.extras())),
+            printable(&origin::extras(&inspection)),
             inspection.digest()
         );
         let json = json!({
@@ -43,7 +43,7 @@ impl Inspect {
             "signer": inspection.signer(),
             "manifest": inspection.manifest(),
             "imports": inspection.imports(),
-            "extras": origin::extras_json(inspection.extras()),
+            "extras": origin::extras_json(&inspection),
         });
         Ok(Answer::new(plain, json))
     }

@@ -5,6 +5,7 @@ use clap::Args;
 use super::Context;
 use super::failure::Failure;
 use super::screen::{Answer, printable, table};
+use hospes_core::id::Digest;
 use hospes_wire::market::{Offer, Page};
 use hospes_wire::models::{DataSet, Derivation, Description, Evaluation, Function, Lineage};
 
@@ -85,16 +86,31 @@ fn quality(description: &Description) -> String {
             page += &format!("  {how} from {digest}\n");
         }
     }
-    if let Some(Lineage { signer, slsa_build_level, trainer, data, .. }) = lineage {
-        page += &format!(
-            "  trained by {trainer}, says {signer} (SLSA build level {slsa_build_level})\n"
-        );
+    if let Some(lineage) = lineage {
+        let Lineage { signer, slsa_build_level, trainer, model, data, .. } = lineage;
+        page += &match (lineage.model_in_bundle, &lineage.model_then) {
+            (true, _) => format!("  trained by {trainer}"),
+            (false, Some(how)) => before(how, model, trainer),
+            (false, None) => format!("  another model, {model}, was trained by {trainer}"),
+        };
+        let who = match lineage.signer_is_publisher {
+            true => "the publisher",
+            false => "who is not the publisher",
+        };
+        page += &format!(", says {signer}, {who} (SLSA build level {slsa_build_level})\n");
         for DataSet { name, digest, licence, .. } in data {
             let licence = licence.as_deref().unwrap_or("no licence stated");
             page += &format!("    on {name} {digest}, {licence}\n");
         }
     }
     page
+}
+
+/// The training of a model that is not in the bundle. Only its publisher says that the bundle's was made from it.
+fn before(how: &str, model: &Digest, trainer: &str) -> String {
+    format!(
+        "  the model that this one was {how} from, as its publisher says, was trained by {trainer}: {model}"
+    )
 }
 
 #[cfg(test)]
@@ -126,7 +142,7 @@ mod tests {
     fn an_offer_says_how_good_the_model_is_and_where_it_comes_from() {
         let id = format!("sha256:{}", "0d".repeat(32));
         let party = "did:key:z6MkiTBz1ymuepAQ4HEHYSF1H8quG5GLVVQR3djdX3mDooWp";
-        let offer = serde_json::json!({
+        let mut offer = serde_json::json!({
             "id": id, "model": "acme/iris", "version": "1.0.0", "digest": id, "summary": "Sorts flowers.",
             "licence": "MIT", "publisher": party, "private": false, "terms": [], "functions": [],
             "evaluations": [
@@ -135,20 +151,32 @@ mod tests {
             ],
             "derived_from": [{"model": id, "how": "optimised"}],
             "lineage": {
-                "signer": party, "slsa_build_level": 1, "trainer": "hospes-train 0.1.0", "finished": "2026-11-30T06:10:00Z",
+                "signer": party, "signer_is_publisher": true, "model": id, "model_in_bundle": true, "slsa_build_level": 1, "trainer": "hospes-train 0.1.0", "finished": "2026-11-30T06:10:00Z",
                 "recipe": id, "data": [{"name": "train", "digest": id, "bytes": 4, "licence": "CC0-1.0"}],
             },
         });
-        let offer: Offer = serde_json::from_value(offer).expect("an offer");
+        let read = |offer: &serde_json::Value| -> Offer {
+            serde_json::from_value(offer.clone()).expect("an offer")
+        };
         assert_eq!(
-            page(&offer),
+            page(&read(&offer)),
             format!(
                 "acme/iris 1.0.0  (MIT)\n  Sorts flowers.\n  \
                  accuracy 0.9 (0.8800 to 0.9200) on test, 1000 rows, found by the evaluation\n  \
                  f1 0.5 on imdb, found by the publisher\n  optimised from {id}\n  \
-                 trained by hospes-train 0.1.0, says {party} (SLSA build level 1)\n    \
+                 trained by hospes-train 0.1.0, says {party}, the publisher (SLSA build level 1)\n    \
                  on train {id}, CC0-1.0\n  offered by {party}\n  offer {id}\n"
             )
         );
+        // Somebody else's training of a model that this one is only said to be made from.
+        offer["lineage"]["signer_is_publisher"] = false.into();
+        offer["lineage"]["model_in_bundle"] = false.into();
+        offer["lineage"]["model_then"] = "optimised".into();
+        let page = page(&read(&offer));
+        let line = format!(
+            "\n  the model that this one was optimised from, as its publisher says, was trained by hospes-train 0.1.0: {id}, \
+             says {party}, who is not the publisher (SLSA build level 1)\n"
+        );
+        assert!(page.contains(&line) && !page.contains("\n  trained by"), "{page}");
     }
 }

@@ -11,9 +11,10 @@ use super::failure::{During as _, Failure};
 use super::quantities::show_bytes;
 use hospes_bundle::provenance::{Artifact, Code, Content, Provenance};
 use hospes_bundle::{
-    self as bundle, Derivation, Evaluation, Extras, How, HowError, Manifest, OriginFiles, Said,
+    self as bundle, Derivation, Evaluation, How, HowError, Inspection, Manifest, OriginFiles, Said,
+    Trained,
 };
-use hospes_core::id::IdError;
+use hospes_core::id::{IdError, Party};
 
 /// Most figures that a page shows; all are in the JSON.
 const FIGURES_SHOWN_MAX: usize = 12;
@@ -137,7 +138,9 @@ fn figure(one: &Evaluation) -> String {
 }
 
 /// What a bundle carries besides its models, as lines of a page.
-pub(crate) fn extras(extras: &Extras) -> String {
+pub(crate) fn extras(inspection: &Inspection) -> String {
+    let extras = inspection.extras();
+    let proof = |provenance| proof(provenance, inspection.manifest(), inspection.signer());
     let mut page = extras.provenance().map(proof).unwrap_or_default();
     for (what, bytes) in [("profile", extras.profile_bytes()), ("card", extras.card_bytes())] {
         if let Some(bytes) = bytes {
@@ -147,15 +150,31 @@ pub(crate) fn extras(extras: &Extras) -> String {
     page
 }
 
-/// A training as lines of a page.
-fn proof(provenance: &Provenance) -> String {
+/// A training as lines of a page. `publisher` has signed the bundle.
+fn proof(provenance: &Provenance, manifest: &Manifest, publisher: Option<Party>) -> String {
     let training = provenance.training();
-    let mut page = format!(
-        "  trained by {} {}, {}\n  says so   {} (SLSA build level {}: who trained it says so, nobody else watched)\n",
+    let trainer = format!(
+        "trained by {} {}, {}",
         training.trainer.name,
         training.trainer.version,
-        training.finished.strftime("%Y-%m-%d %H:%M UTC"),
-        provenance.signer(),
+        training.finished.strftime("%Y-%m-%d %H:%M UTC")
+    );
+    let model = training.model.sha256;
+    let mut page = match Trained::of(model, manifest) {
+        Some(Trained::Here) => format!("  {trainer}\n"),
+        Some(Trained::Before(how)) => format!(
+            "  the model that this one was {how} from, as its publisher says, was {trainer}: {model}\n"
+        ),
+        None => format!("  another model, {model}, was {trainer}\n"),
+    };
+    let signer = provenance.signer();
+    let who = match publisher {
+        Some(publisher) if publisher == signer => ", the publisher",
+        Some(_) => ", who is not the publisher",
+        None => "",
+    };
+    page += &format!(
+        "  says so   {signer}{who} (SLSA build level {}: who trained it says so, nobody else watched)\n",
         provenance.level()
     );
     let seed = training.seed.map_or_else(String::new, |seed| format!(", seed {seed}"));
@@ -179,9 +198,23 @@ fn proof(provenance: &Provenance) -> String {
 }
 
 /// What a bundle carries besides its models, for programs.
-pub(crate) fn extras_json(extras: &Extras) -> Value {
+pub(crate) fn extras_json(inspection: &Inspection) -> Value {
+    let extras = inspection.extras();
+    let proof = |provenance: &Provenance| {
+        let mut proof = proof_json(provenance);
+        let trained = Trained::of(provenance.training().model.sha256, inspection.manifest());
+        proof["model_in_bundle"] = json!(trained == Some(Trained::Here));
+        proof["model_then"] = match trained {
+            Some(Trained::Before(how)) => json!(how),
+            Some(Trained::Here) | None => Value::Null,
+        };
+        let publisher = inspection.signer();
+        proof["signer_is_publisher"] =
+            json!(publisher.map(|publisher| publisher == provenance.signer()));
+        proof
+    };
     json!({
-        "provenance": extras.provenance().map(proof_json),
+        "provenance": extras.provenance().map(proof),
         "profile_bytes": extras.profile_bytes(),
         "card_bytes": extras.card_bytes(),
     })

@@ -93,6 +93,17 @@ pub struct Lineage {
     /// Who signed, and says to have run the training.
     #[schemars(with = "text::Party")]
     pub signer: Party,
+    /// Whether the signer is the model's publisher.
+    pub signer_is_publisher: bool,
+    /// SHA-256 of the model that the training made.
+    #[schemars(with = "text::Digest")]
+    pub model: Digest,
+    /// Whether that model is in the bundle, byte for byte.
+    pub model_in_bundle: bool,
+    /// How the bundle's model was made from it, as its publisher says without proof: `optimised`, `converted` or `repaired`. Absent if
+    /// it is in the bundle.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model_then: Option<String>,
     /// The SLSA build level that it claims: 1 means that the signer says so and nobody else watched.
     pub slsa_build_level: u8,
     /// The program that trained.

@@ -1,7 +1,8 @@
 //! Where a model comes from and how good it is, as the market and the model's page show it. Bounded: the bundle has all of it.
 
 use crate::bundle::provenance::{DataSummary, TrainingSummary};
-use crate::bundle::{self, Figure, Manifest};
+use crate::bundle::{self, Figure, Manifest, Trained};
+use crate::id::Party;
 use crate::wire::models::{DataSet, Derivation, Evaluation, Lineage};
 
 /// Most figures that are shown.
@@ -33,7 +34,12 @@ pub(super) fn derived_from(manifest: &Manifest) -> Vec<Derivation> {
     manifest.derived_from.iter().map(shown).collect()
 }
 
-pub(super) fn lineage(training: &TrainingSummary) -> Lineage {
+pub(super) fn lineage(
+    training: &TrainingSummary,
+    manifest: &Manifest,
+    publisher: Party,
+) -> Lineage {
+    let trained = Trained::of(training.model, manifest);
     let data = |data: &DataSummary| DataSet {
         name: data.name.clone(),
         digest: data.digest,
@@ -42,6 +48,13 @@ pub(super) fn lineage(training: &TrainingSummary) -> Lineage {
     };
     Lineage {
         signer: training.signer,
+        signer_is_publisher: training.signer == publisher,
+        model: training.model,
+        model_in_bundle: trained == Some(Trained::Here),
+        model_then: match trained {
+            Some(Trained::Before(how)) => Some(how.to_string()),
+            Some(Trained::Here) | None => None,
+        },
         slsa_build_level: training.level,
         trainer: format!("{} {}", training.trainer.name, training.trainer.version),
         finished: training.finished.to_string(),
