@@ -13,6 +13,7 @@ use crate::data::{Rows, Wanted};
 use crate::net::Net;
 use crate::prepare::Preparation;
 use crate::random::{Random, Use};
+use crate::teacher::Soft;
 use crate::update::{self, Memory};
 
 /// Rows that are evaluated at once.
@@ -21,7 +22,9 @@ const EVALUATED_ROWS: usize = 256;
 const STEPS_TOLD: usize = 100;
 
 /// What a training works on.
+#[derive(Clone)]
 pub struct Training<'t> {
+    pub part: Part,
     pub native: &'t Native,
     pub net: &'t Net,
     pub preparation: &'t Preparation,
@@ -32,7 +35,20 @@ pub struct Training<'t> {
     pub learnt: Vec<usize>,
     pub held: Vec<usize>,
     pub test: Option<&'t Rows>,
+    pub teacher: Option<&'t Soft>,
     pub device: Device,
+}
+
+/// Which part of the whole this is: see [`crate::parts`].
+#[derive(Clone)]
+pub struct Part {
+    /// Before the names of its metrics.
+    pub prefix: &'static str,
+    pub epochs: u32,
+    /// Epochs of earlier parts.
+    pub before: u32,
+    /// The weights that it begins with; otherwise those of the seed.
+    pub first: Option<Vec<Vec<f32>>>,
 }
 
 /// Why a training failed.
@@ -75,7 +91,7 @@ impl Training<'_> {
     ) -> Result<Vec<Vec<f32>>, FitError> {
         let mut state = self.begin(checkpoint, of)?;
         state.head.events.iter().for_each(&mut *tell);
-        while state.head.epochs < self.native.epochs && !self.is_over(&state.head) {
+        while state.head.epochs < self.part.epochs && !self.is_over(&state.head) {
             let epoch = state.head.epochs + 1;
             let loss = self.epoch(&mut state, epoch, tell)?;
             if !loss.is_finite() {
@@ -113,7 +129,8 @@ impl Training<'_> {
         let count = self.net.parameters().len();
         let each = update::remembered(&self.native.optimizer);
         let Some(Checkpoint { head, mut numbers }) = Checkpoint::read(checkpoint, of)? else {
-            let weights = self.net.first_weights(self.native.seed);
+            let first = || self.net.first_weights(self.native.seed);
+            let weights = self.part.first.clone().unwrap_or_else(first);
             let zeros = self
                 .net
                 .parameters()
@@ -165,7 +182,7 @@ impl Training<'_> {
         epoch: u32,
         tell: &mut dyn FnMut(&Event),
     ) -> Result<f64, FitError> {
-        let Native { batch, seed, epochs, ref optimizer, augment, .. } = *self.native;
+        let Native { batch, seed, ref optimizer, augment, .. } = *self.native;
         let mut order = self.learnt.clone();
         Random::new(seed, Use::Order { epoch: u64::from(epoch) }).shuffle(&mut order);
         let steps = order.len().div_ceil(batch);
@@ -183,7 +200,7 @@ impl Training<'_> {
             let loss = self.loss(answers, chosen, &device);
             let mut gradients = loss.backward();
             total += f64::from(read(loss.inner())?[0]) * chosen.len() as f64;
-            let rate = update::rate(optimizer, epochs, steps, step);
+            let rate = update::rate(optimizer, self.part.epochs, steps, step);
             state.weights = weights
                 .into_iter()
                 .zip(&mut state.memory)
@@ -200,13 +217,18 @@ impl Training<'_> {
                 .collect();
             if at % STEPS_TOLD == STEPS_TOLD - 1 {
                 let done = f64::from(epoch - 1) + (at + 1) as f64 / steps as f64;
-                tell(&Event { progress: Some(done / f64::from(epochs)), ..Event::default() });
+                tell(&Event { progress: Some(self.progress(done)), ..Event::default() });
             }
         }
         Ok(total / order.len() as f64)
     }
 
-    /// Cross-entropy, or the mean square.
+    /// How far all parts are when this one has so many epochs.
+    fn progress(&self, done: f64) -> f64 {
+        (f64::from(self.part.before) + done) / f64::from(self.native.epochs_in_all())
+    }
+
+    /// Cross-entropy, with that of the teacher's answers if there is one; or the mean square.
     fn loss(&self, answers: Tensor<2>, chosen: &[usize], device: &Device) -> Tensor<1> {
         let (count, width) = (chosen.len(), self.rows.outputs());
         let mut wanted = vec![0.0_f32; count * width];
@@ -217,7 +239,14 @@ impl Training<'_> {
                 }
                 let wanted =
                     Tensor::<2>::from_data(TensorData::new(wanted, [count, width]), device);
-                (activation::log_softmax(answers, 1) * wanted).sum()
+                let of_labels = (activation::log_softmax(answers.clone(), 1) * wanted).sum();
+                let Some(teacher) = self.teacher else { return of_labels };
+                let soft = teacher.negative_means(chosen, width);
+                let soft = Tensor::<2>::from_data(TensorData::new(soft, [count, width]), device);
+                let softened = activation::log_softmax(answers / teacher.temperature, 1);
+                // Gradients of softened answers are smaller by the temperature's square.
+                let of_teacher = (softened * soft).sum() * (teacher.temperature * teacher.temperature);
+                of_labels * (1.0 - teacher.weight) + of_teacher * teacher.weight
             }
             Wanted::Numbers(numbers) => {
                 let (by, plus) = self.answer;
@@ -260,8 +289,14 @@ impl Training<'_> {
             metrics.insert(score.into(), figures.score);
         }
         metrics.retain(|_, value| value.is_finite());
-        let progress = Some(f64::from(epoch) / f64::from(self.native.epochs));
-        Ok(Event { epoch: Some(u64::from(epoch)), metrics, progress, ..Event::default() })
+        let Part { prefix, before, .. } = self.part;
+        let named = |(name, value)| (format!("{prefix}{name}"), value);
+        Ok(Event {
+            epoch: Some(u64::from(before + epoch)),
+            metrics: metrics.into_iter().map(named).collect(),
+            progress: Some(self.progress(f64::from(epoch))),
+            ..Event::default()
+        })
     }
 
     fn evaluate(

@@ -10,8 +10,10 @@ mod data;
 mod export;
 mod fit;
 mod net;
+mod parts;
 mod prepare;
 mod random;
+mod teacher;
 #[cfg(test)]
 mod tests;
 mod update;
@@ -26,9 +28,11 @@ use hospes_core::id::Hasher;
 use hospes_training::{Event, Native};
 
 use crate::data::{Rows, RowsError, Wanted};
-use crate::fit::Training;
+use crate::fit::{Part, Training};
 use crate::net::Net;
+use crate::parts::Learnt;
 use crate::prepare::Preparation;
+use crate::teacher::Soft;
 
 /// How many rows' answers are left for comparing backends.
 const CHECKED_ROWS: usize = 64;
@@ -42,7 +46,8 @@ struct Job {
     test: Option<PathBuf>,
     model: PathBuf,
     output: PathBuf,
-    checkpoint: PathBuf,
+    checkpoints: PathBuf,
+    teacher: Option<PathBuf>,
     events: PathBuf,
     gpu: bool,
 }
@@ -89,7 +94,8 @@ impl Job {
             test: path("SM_CHANNEL_TEST").ok(),
             model: path("SM_MODEL_DIR")?.join("model.onnx"),
             output: path("SM_OUTPUT_DATA_DIR")?,
-            checkpoint: path("HOSPES_CHECKPOINTS")?.join("epoch"),
+            checkpoints: path("HOSPES_CHECKPOINTS")?,
+            teacher: path("HOSPES_TEACHER").ok(),
             events: path("HOSPES_EVENTS")?,
             gpu: get("SM_NUM_GPUS").is_ok_and(|gpus| gpus != "0"),
         })
@@ -117,7 +123,15 @@ fn run(job: &Job) -> Result<(), Failure> {
     let shape = preparation.shape();
     let net = Net::new(native, &shape, rows.outputs())?;
     let (learnt, held) = split(&rows, native)?;
+    let teacher = match &native.teacher {
+        None => None,
+        Some(settings) => {
+            let path = job.teacher.as_ref().ok_or(JobError::Unset("HOSPES_TEACHER"))?;
+            Some(Soft::read(path, settings, &rows)?)
+        }
+    };
     let training = Training {
+        part: Part { prefix: "", epochs: native.epochs, before: 0, first: None },
         native,
         net: &net,
         preparation: &preparation,
@@ -126,6 +140,7 @@ fn run(job: &Job) -> Result<(), Failure> {
         learnt,
         held,
         test: test.as_ref(),
+        teacher: teacher.as_ref(),
         device,
     };
     let mut events = File::options().append(true).create(true).open(&job.events)?;
@@ -140,14 +155,15 @@ fn run(job: &Job) -> Result<(), Failure> {
     let hasher = Hasher::default()
         .with(&serde_json::to_vec(native)?)
         .with(&serde_json::to_vec(&preparation)?);
-    let of = rows.digest(hasher).finish();
-    let weights = training.run(&job.checkpoint, of, &mut tell)?;
+    let hasher = rows.digest(hasher);
+    let of = teacher.iter().fold(hasher, |hasher, teacher| teacher.digest(hasher)).finish();
+    let Learnt { net, weights } = parts::train(&training, &job.checkpoints, of, &mut tell)?;
     if let Some(error) = failed {
         return Err(error.into());
     }
     let model = export::onnx(&rows, &preparation, &net, &weights, training.answer)?;
     std::fs::write(&job.model, model)?;
-    leave_answers(job, &training, &weights)
+    leave_answers(job, &Training { net: &net, ..training.clone() }, &weights)
 }
 
 /// Leaves a few rows with the answers to them. `hospes train` compares those of the served model with them.

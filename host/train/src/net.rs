@@ -111,6 +111,37 @@ impl Net {
         &self.parameters
     }
 
+    /// The network without the weakest channels and units of its hidden layers, and its weights. The weakest are those whose weights have
+    /// the least sum of magnitudes (Li et al. 2017, "Pruning Filters for Efficient ConvNets").
+    pub fn narrowed(&self, weights: &[Vec<f32>], share: f64) -> (Self, Vec<Vec<f32>>) {
+        let (mut net, mut narrow) = (self.clone(), weights.to_vec());
+        let layers: Vec<usize> = self.layers.iter().filter_map(|layer| layer.parameter()).collect();
+        let mut before: Option<Kept> = None;
+        for (at, parameter) in layers.iter().copied().enumerate() {
+            let units = Units::of(&self.parameters[parameter], &weights[parameter]);
+            let inputs = before.map_or_else(|| (0..units.inputs).collect(), |kept| kept.inputs(units.inputs));
+            // The answers stay.
+            let outputs = match at + 1 == layers.len() {
+                true => (0..units.outputs).collect(),
+                false => units.strongest(&inputs, share),
+            };
+            narrow[parameter] = units.only(&inputs, &outputs);
+            narrow[parameter + 1] = outputs.iter().map(|unit| weights[parameter + 1][*unit]).collect();
+            let shape = &mut net.parameters[parameter];
+            shape.fan_in = inputs.len() * units.inner;
+            match shape.dims.as_mut_slice() {
+                [own, channels, _, _] => (*own, *channels) = (outputs.len(), inputs.len()),
+                [before, own] => (*before, *own) = (inputs.len(), outputs.len()),
+                _ => unreachable!("weights are of convolutions or of linear layers"),
+            }
+            let fan_in = shape.fan_in;
+            let bias = &mut net.parameters[parameter + 1];
+            (bias.dims, bias.fan_in) = (vec![outputs.len()], fan_in);
+            before = Some(Kept { of: units.outputs, units: outputs });
+        }
+        (net, narrow)
+    }
+
     /// The first weights: uniform within the square root of one by the inputs, as PyTorch has them.
     pub fn first_weights(&self, seed: u64) -> Vec<Vec<f32>> {
         let weights = self.parameters.iter().enumerate().map(|(at, parameter)| {
@@ -186,7 +217,89 @@ impl Net {
     }
 }
 
+/// What is kept of a layer's channels or units.
+struct Kept {
+    of: usize,
+    units: Vec<usize>,
+}
+
+impl Kept {
+    /// The places of what is kept among the inputs of the next layer. After `Flatten`, a channel is as many of them as it has pixels.
+    fn inputs(&self, inputs: usize) -> Vec<usize> {
+        let each = inputs / self.of;
+        self.units.iter().flat_map(|unit| unit * each..(unit + 1) * each).collect()
+    }
+}
+
+/// The weights of a layer by what they connect.
+struct Units<'w> {
+    weights: &'w [f32],
+    inputs: usize,
+    outputs: usize,
+    /// Weights between an input and an output: those of a filter's plane, or one.
+    inner: usize,
+    is_linear: bool,
+}
+
+impl<'w> Units<'w> {
+    fn of(shape: &Parameter, weights: &'w [f32]) -> Self {
+        match *shape.dims.as_slice() {
+            [inputs, outputs] => Self { weights, inputs, outputs, inner: 1, is_linear: true },
+            [outputs, inputs, height, width] => {
+                Self { weights, inputs, outputs, inner: height * width, is_linear: false }
+            }
+            _ => unreachable!("weights are of convolutions or of linear layers"),
+        }
+    }
+
+    fn between(&self, input: usize, output: usize) -> &'w [f32] {
+        let first = match self.is_linear {
+            true => input * self.outputs + output,
+            false => (output * self.inputs + input) * self.inner,
+        };
+        &self.weights[first..first + self.inner]
+    }
+
+    /// The outputs with the most weight from these inputs, in their order. At least one.
+    fn strongest(&self, inputs: &[usize], share: f64) -> Vec<usize> {
+        let strength = |output: usize| -> f64 {
+            let weights = inputs.iter().flat_map(|input| self.between(*input, output));
+            weights.map(|weight| f64::from(weight.abs())).sum()
+        };
+        let mut ordered: Vec<(f64, usize)> =
+            (0..self.outputs).map(|output| (strength(output), output)).collect();
+        ordered.sort_by(|one, other| other.0.total_cmp(&one.0).then(one.1.cmp(&other.1)));
+        let kept = ((self.outputs as f64 * (1.0 - share)).ceil() as usize).max(1);
+        let mut kept: Vec<usize> = ordered.into_iter().take(kept).map(|(_, output)| output).collect();
+        kept.sort_unstable();
+        kept
+    }
+
+    /// The weights between some inputs and outputs, in the layout of the layer.
+    fn only(&self, inputs: &[usize], outputs: &[usize]) -> Vec<f32> {
+        let between = |input: &usize, output: &usize| self.between(*input, *output).iter().copied();
+        match self.is_linear {
+            true => inputs
+                .iter()
+                .flat_map(|input| outputs.iter().flat_map(move |output| between(input, output)))
+                .collect(),
+            false => outputs
+                .iter()
+                .flat_map(|output| inputs.iter().flat_map(move |input| between(input, output)))
+                .collect(),
+        }
+    }
+}
+
 impl Layer {
+    /// The place of its weight among the parameters. Its bias is the next.
+    fn parameter(&self) -> Option<usize> {
+        match *self {
+            Self::Convolution { parameter, .. } | Self::Linear { parameter } => Some(parameter),
+            Self::Relu | Self::Pool | Self::Flatten => None,
+        }
+    }
+
     fn name(self, at: usize) -> String {
         let kind = match self {
             Self::Convolution { .. } => "conv",

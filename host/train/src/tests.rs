@@ -6,8 +6,9 @@ use hospes_core::id::Digest;
 use hospes_training::{Event, Native};
 
 use crate::data::{Inputs, Picture, Rows, RowsError, Wanted};
-use crate::fit::{FitError, Training};
+use crate::fit::{FitError, Part, Training};
 use crate::net::Net;
+use crate::parts;
 use crate::prepare::Preparation;
 use crate::random::{Random, Use};
 
@@ -51,6 +52,7 @@ fn train(native: &Native, checkpoint: &Path, stop: Option<usize>) -> Option<Trai
     let net = Net::new(native, &preparation.shape(), rows.outputs()).expect("it fits");
     let (learnt, held) = crate::split(&rows, native).expect("enough rows");
     let training = Training {
+        part: Part { prefix: "", epochs: native.epochs, before: 0, first: None },
         native,
         net: &net,
         preparation: &preparation,
@@ -59,8 +61,10 @@ fn train(native: &Native, checkpoint: &Path, stop: Option<usize>) -> Option<Trai
         learnt,
         held,
         test: Some(&test),
+        teacher: None,
         device: Device::flex(),
     };
+    std::fs::create_dir_all(checkpoint).expect("made");
     let mut events = Vec::new();
     let run = || {
         let mut tell = |event: &Event| {
@@ -69,7 +73,8 @@ fn train(native: &Native, checkpoint: &Path, stop: Option<usize>) -> Option<Trai
             }
             events.push(event.clone());
         };
-        training.run(checkpoint, Digest::of(b"bars"), &mut tell)
+        parts::train(&training, checkpoint, Digest::of(b"bars"), &mut tell)
+            .map(|learnt| learnt.weights)
     };
     let weights = catch_unwind(AssertUnwindSafe(run)).ok()?;
     Some(Trained { weights, events })
@@ -114,6 +119,62 @@ fn early_stopping_keeps_the_best_weights_and_survives_a_stop() {
     assert!(train(&native, &folder.path().join("b"), Some(losses.len() - 1)).is_none());
     let resumed = train(&native, &folder.path().join("b"), None).expect("it ends");
     assert_eq!(resumed.weights.expect("trained"), whole.weights.expect("trained"));
+}
+
+#[test]
+fn a_pruned_network_is_narrower_and_trained_again() {
+    let native = native(&format!("{CNN}prune = {{ share = 0.5, epochs = 2 }}\n"));
+    let folder = tempfile::tempdir().expect("a folder");
+    let whole = train(&native, &folder.path().join("a"), None).expect("it ends");
+    let weights = whole.weights.expect("trained");
+    let lengths: Vec<usize> = weights.iter().map(Vec::len).collect();
+    // Two of 4 filters, 4 of 8, and 4 planes of 2x2 for two classes.
+    assert_eq!(lengths, [2 * 9, 2, 4 * 2 * 9, 4, 16 * 2, 2]);
+    let epochs: Vec<u64> = whole.events.iter().filter_map(|event| event.epoch).collect();
+    assert_eq!(epochs, [1, 2, 3, 4, 5, 6, 7, 8]);
+    assert!(whole.events[5].metrics["unpruned_accuracy"] >= 0.95, "{:?}", whole.events[5]);
+    assert!(whole.events[7].metrics["accuracy"] >= 0.9, "{:?}", whole.events[7]);
+    // Stopped after the first epoch of the second part.
+    assert!(train(&native, &folder.path().join("b"), Some(7)).is_none());
+    let resumed = train(&native, &folder.path().join("b"), None).expect("it ends");
+    assert_eq!(resumed.weights.expect("trained"), weights);
+    assert_eq!(resumed.events, whole.events);
+}
+
+#[test]
+fn units_without_weight_are_removed_and_the_answers_stay() {
+    let lenet = native("task = \"image\"\narchitecture = \"lenet\"\n");
+    let net = Net::new(&lenet, &[1, 28, 28], 10).expect("it fits");
+    let mut weights = net.first_weights(3);
+    // Every second filter and unit of the hidden layers gets no weight and no bias, so that it gives 0.
+    for (at, parameter) in net.parameters().iter().enumerate().take(8) {
+        let units = match parameter.dims.as_slice() {
+            [_, outputs] => *outputs,
+            dims => dims[0],
+        };
+        let each = weights[at].len() / units;
+        for (place, weight) in weights[at].iter_mut().enumerate() {
+            let unit = if parameter.dims.len() == 2 { place % units } else { place / each };
+            if unit % 2 == 1 {
+                *weight = 0.0;
+            }
+        }
+    }
+    let (narrow, fewer) = net.narrowed(&weights, 0.5);
+    let answers = |net: &Net, weights: &[Vec<f32>]| {
+        let device = Device::flex();
+        let tensors: Vec<burn_tensor::Tensor<1>> = weights
+            .iter()
+            .map(|numbers| burn_tensor::Tensor::from_data(numbers.as_slice(), &device))
+            .collect();
+        let picture = (0..784).map(|at| (at % 17) as f32 / 17.0).collect();
+        let answers = net.forward(&tensors, picture, &[1, 28, 28], &device);
+        answers.try_into_vec_as::<f32>().expect("numbers")
+    };
+    let (before, after) = (answers(&net, &weights), answers(&narrow, &fewer));
+    assert!(fewer.iter().map(Vec::len).sum::<usize>() * 3 < weights.iter().map(Vec::len).sum());
+    let near = |(one, other): (&f32, &f32)| (one - other).abs() < 1e-5;
+    assert!(before.iter().zip(&after).all(near), "{before:?} {after:?}");
 }
 
 #[test]

@@ -10,6 +10,7 @@
 //! | `SM_NUM_CPUS`, `SM_NUM_GPUS` | what it may use |
 //! | `HOSPES_EVENTS` | a file to which it may append events as JSON lines, see [`crate::Event`] |
 //! | `HOSPES_CHECKPOINTS` | a folder that is still there when training is resumed |
+//! | `HOSPES_TEACHER` | for Hospes' own trainer: a file (`.npz`) with a teacher's answers to the rows of `train` |
 //!
 //! SageMaker stages data in folders; here a channel is what the recipe names, so it may also be a file.
 
@@ -30,6 +31,8 @@ pub struct Job {
     pub hyperparameters: serde_json::Map<String, Value>,
     pub threads: usize,
     pub gpus: usize,
+    /// A teacher's answers, absolute, an array `answers` of `[rows, classes]`.
+    pub teacher: Option<PathBuf>,
 }
 
 impl Job {
@@ -44,7 +47,7 @@ impl Job {
             Trainer::Native(native) => as_object(serde_json::to_value(native)),
             Trainer::Command(command) => as_object(serde_json::to_value(&command.hyperparameters)),
         };
-        Self { channels: channels.collect(), folder, hyperparameters, threads, gpus: 0 }
+        Self { channels: channels.collect(), folder, hyperparameters, threads, gpus: 0, teacher: None }
     }
 
     pub fn model_dir(&self) -> PathBuf {
@@ -79,6 +82,9 @@ impl Job {
             ("HOSPES_EVENTS".to_owned(), path(self.events())),
             ("HOSPES_CHECKPOINTS".to_owned(), path(self.checkpoints())),
         ];
+        if let Some(teacher) = &self.teacher {
+            all.push(("HOSPES_TEACHER".to_owned(), path(teacher.clone())));
+        }
         let names: Vec<&String> = self.channels.keys().collect();
         all.push(("SM_CHANNELS".to_owned(), serde_json::json!(names).to_string()));
         for (name, at) in &self.channels {

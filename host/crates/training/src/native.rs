@@ -1,5 +1,7 @@
 //! The settings of Hospes' own trainer: `[native]` of a recipe.
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
 use crate::recipe::RecipeError;
@@ -9,6 +11,8 @@ const EPOCHS_MAX: u32 = 10_000;
 const LAYERS_MAX: usize = 32;
 const UNITS_MAX: usize = 16_384;
 const BATCH_MAX: usize = 65_536;
+/// Highest temperature of a teacher. Above it, all classes look the same.
+const TEMPERATURE_MAX: f64 = 100.0;
 
 /// What is trained, and how.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -40,6 +44,12 @@ pub struct Native {
     pub augment: Augment,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub early_stop: Option<EarlyStop>,
+    /// A larger model whose answers are learnt from, too. The same network is also trained without it, for comparison.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub teacher: Option<Teacher>,
+    /// What is removed from the trained network, which is then trained further.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prune: Option<Prune>,
 }
 
 /// What kind of rows there are.
@@ -137,6 +147,34 @@ pub struct EarlyStop {
     pub validation: f64,
 }
 
+/// A model that teaches (Hinton, Vinyals and Dean 2015, "Distilling the Knowledge in a Neural Network").
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Teacher {
+    /// An ONNX file or a bundle with the same inputs and classes, seen from the recipe's folder.
+    pub model: PathBuf,
+    /// What the logits of both are divided by, so that small probabilities count. 1 leaves them.
+    #[serde(default = "four")]
+    pub temperature: f64,
+    /// The teacher's part of the loss. The rest is the labels'.
+    #[serde(default = "half")]
+    pub weight: f64,
+    /// What the bytes of pictures are divided by for the teacher: 255 for 0 to 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub divide: Option<f64>,
+}
+
+/// Structured pruning: whole channels and units, so that the model is smaller and faster on every backend.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Prune {
+    /// The part of each hidden layer's channels or units that is removed.
+    pub share: f64,
+    /// Epochs of training afterwards.
+    #[serde(default = "three")]
+    pub epochs: u32,
+}
+
 impl Default for Optimizer {
     fn default() -> Self {
         Self {
@@ -168,10 +206,18 @@ impl Native {
         }
     }
 
+    /// The epochs of all parts together, if none stops early: without the teacher, with it, and after pruning.
+    pub fn epochs_in_all(&self) -> u32 {
+        let trainings = if self.teacher.is_some() { 2 } else { 1 };
+        self.epochs * trainings + self.prune.map_or(0, |prune| prune.epochs)
+    }
+
     /// Checks each value by itself and with the others.
     pub(crate) fn check(&self) -> Result<(), RecipeError> {
         self.optimizer.check(self.epochs)?;
         self.check_sizes()?;
+        self.teacher.as_ref().map_or(Ok(()), Teacher::check)?;
+        self.prune.map_or(Ok(()), |prune| prune.check(self))?;
         self.check_task()
     }
 
@@ -229,6 +275,34 @@ impl Native {
     }
 }
 
+impl Teacher {
+    fn check(&self) -> Result<(), RecipeError> {
+        let Self { temperature, weight, divide, .. } = *self;
+        require(
+            (1.0..=TEMPERATURE_MAX).contains(&temperature),
+            "teacher.temperature",
+            temperature,
+            "it must be from 1 to 100, often 2 to 5",
+        )?;
+        let part = "it must be above 0 and at most 1";
+        require(weight > 0.0 && weight <= 1.0, "teacher.weight", weight, part)?;
+        let by = divide.unwrap_or(1.0);
+        require(by.is_finite() && by > 0.0, "teacher.divide", by, "it must be above 0, often 255")
+    }
+}
+
+impl Prune {
+    fn check(self, native: &Native) -> Result<(), RecipeError> {
+        let Self { share, epochs } = self;
+        let part = "it must be above 0 and below 1, such as 0.5";
+        require(share > 0.0 && share < 1.0, "prune.share", share, part)?;
+        let after = "the network must be trained again after pruning, for 1 to 10000 epochs";
+        require((1..=EPOCHS_MAX).contains(&epochs), "prune.epochs", epochs, after)?;
+        let hidden = "`head` has no hidden layer to remove units from: use `mlp`";
+        require(native.architecture != Architecture::Head, "prune", "given", hidden)
+    }
+}
+
 impl Optimizer {
     fn check(&self, epochs: u32) -> Result<(), RecipeError> {
         let Self { lr, momentum, weight_decay, warmup, step, .. } = *self;
@@ -263,6 +337,18 @@ fn require(
 ) -> Result<(), RecipeError> {
     let refused = || RecipeError::Value { setting, found: found.to_string(), wanted };
     holds.then_some(()).ok_or_else(refused)
+}
+
+fn three() -> u32 {
+    3
+}
+
+fn four() -> f64 {
+    4.0
+}
+
+fn half() -> f64 {
+    0.5
 }
 
 fn ten() -> u32 {
