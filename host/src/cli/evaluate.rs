@@ -2,7 +2,7 @@
 
 mod published;
 mod show;
-mod subject;
+pub(super) mod subject;
 
 use std::path::PathBuf;
 

@@ -2,6 +2,8 @@
 
 mod agreement;
 mod proof;
+mod teacher;
+mod text;
 mod trainer;
 
 use std::collections::BTreeMap;
@@ -16,7 +18,8 @@ use super::MakeRuntime;
 use super::serve::Settings;
 use crate::evidence::chart::{self, Series};
 use crate::id::Digest;
-use crate::training::report::{Agreement, Cost, Made, REPORT_VERSION, Read};
+use crate::config::Config;
+use crate::training::report::{Agreement, Cost, Embedded, Made, REPORT_VERSION, Read, Taught};
 use crate::training::{
     Event, Finished, Job, Pattern, Recipe, Report, Trainer, dataset, recipe, report, run,
 };
@@ -67,6 +70,9 @@ pub struct Train {
     /// Go on after the last whole epoch of a training that was interrupted.
     #[arg(long)]
     resume: bool,
+    /// Do not ask before calls of the model that embeds texts are counted.
+    #[arg(long)]
+    yes: bool,
     /// Run the trainer with the network and all of your files: for programs that you trust as yourself.
     #[arg(long)]
     unconfined: bool,
@@ -96,11 +102,11 @@ impl Train {
             return self.write_digests(context.screen);
         }
         let started = context.clock.now();
-        let plan = self.plan(context.screen)?;
+        let config = self.settings.clone().read()?;
+        let mut plan = self.plan(context.screen)?;
+        let learnt_from = plan.ask_models(context, &config, make_runtime, &self)?;
         let program = Program::of(&plan.recipe, &plan.beside, &plan.job, self.unconfined)?;
         let patterns = patterns(&plan.recipe)?;
-        fs::create_dir_all(&plan.out).map_err(|error| Failure::file("make", &plan.out, &error))?;
-        run::prepare(&plan.job, !self.resume)?;
         let finished = {
             let progress = Told::new(context.screen, &plan.recipe);
             let log = plan.out.join("log.txt");
@@ -112,13 +118,14 @@ impl Train {
         let gate = report::gate(&plan.recipe, &finished.events)?;
         let model = fs::read(plan.job.model())
             .map_err(|error| Failure::file("read", &plan.job.model(), &error))?;
-        let config = self.settings.clone().read()?;
         let agreement = agreement::check(&config, &model, &plan, make_runtime, context.screen)?;
         let Plan { recipe, recipe_digest, beside, out, data, job } = plan;
         let report = Report {
             version: REPORT_VERSION,
             recipe_sha256: recipe_digest,
             trainer: program.name,
+            teacher: learnt_from.teacher,
+            embeddings: learnt_from.embeddings,
             model: Made { sha256: Digest::of(&model), bytes: model.len() as u64 },
             metrics: finished.events.last(),
             gate,
@@ -135,6 +142,8 @@ impl Train {
         let made = proof::Made {
             recipe: &report.recipe,
             data: &report.data,
+            teacher: report.teacher.as_ref(),
+            embeddings: report.embeddings.as_ref(),
             file: &self.recipe,
             beside: &beside,
             job: &job,
@@ -203,6 +212,45 @@ impl Train {
     }
 }
 
+/// Models whose answers the network learns from.
+#[derive(Default)]
+struct LearntFrom {
+    teacher: Option<Taught>,
+    embeddings: Option<Embedded>,
+}
+
+impl Plan {
+    /// Makes the job's folders, and asks the models that the recipe names about its rows.
+    fn ask_models(
+        &mut self,
+        context: &Context,
+        config: &Config,
+        make_runtime: MakeRuntime,
+        given: &Train,
+    ) -> Result<LearntFrom, Failure> {
+        fs::create_dir_all(&self.out).map_err(|error| Failure::file("make", &self.out, &error))?;
+        run::prepare(&self.job, !given.resume)?;
+        let Trainer::Native(native) = self.recipe.trainer() else {
+            return Ok(LearntFrom::default());
+        };
+        let (beside, data) = (&self.beside, &self.data);
+        let texts =
+            text::Texts { context, native, beside, out: &self.out, data, is_told: given.yes };
+        let (tables, embeddings) = texts.embed()?.unzip();
+        self.job.channels.extend(tables.into_iter().flatten());
+        let lesson = teacher::Lesson {
+            config,
+            native,
+            beside,
+            rows: &self.job.channels["train"],
+            folder: &self.job.folder,
+        };
+        let (answers, teacher) = lesson.give(make_runtime, context.screen)?.unzip();
+        self.job.teacher = answers;
+        Ok(LearntFrom { teacher, embeddings })
+    }
+}
+
 /// Reads each data set whole, and compares it with the recipe.
 fn read_data(
     recipe: &Recipe,
@@ -247,7 +295,7 @@ struct Told {
 impl Told {
     fn new(screen: Screen, recipe: &Recipe) -> Self {
         let epochs = match recipe.trainer() {
-            Trainer::Native(native) => Some(native.epochs),
+            Trainer::Native(native) => Some(native.epochs_in_all()),
             Trainer::Command(_) => None,
         };
         Self {

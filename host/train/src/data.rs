@@ -131,7 +131,8 @@ impl Rows {
         let rows = Self {
             inputs: match native.task {
                 Task::Image => pictures(set, &read)?,
-                Task::Table => cells(set, &read, native, like)?,
+                // Texts have become columns of numbers: see `hospes train`.
+                Task::Table | Task::Text => cells(set, &read, native, like)?,
             },
             wanted: wanted(set, &read, native)?,
         };
@@ -275,7 +276,7 @@ fn pictures(set: &str, read: &DataSet) -> Result<Inputs, RowsError> {
 fn wanted(set: &str, read: &DataSet, native: &Native) -> Result<Wanted, RowsError> {
     let fix = match native.task {
         Task::Image => "put each class's pictures into a folder of its name",
-        Task::Table => "name the column that is predicted with `target`",
+        Task::Table | Task::Text => "name the column that is predicted with `target`",
     };
     match read.labels() {
         None => Err(RowsError::NoLabels { set: set.to_owned(), fix }),

@@ -33,12 +33,19 @@ pub struct Native {
     /// Decides the first weights, the order of the rows and the augmentation. The same seed, with one thread, gives the same bytes.
     #[serde(default)]
     pub seed: u64,
-    /// Tables: the column that is predicted.
+    /// Tables and texts: the column that is predicted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<String>,
     /// Tables: columns that are not read, such as an identifier.
     #[serde(default)]
     pub ignore: Vec<String>,
+    /// Texts: the column with the text. Other columns are not read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
+    /// Texts: the published model that turns them into vectors, `publisher/model` or `publisher/model@version`. The network learns
+    /// from the vectors.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub embeddings: Option<String>,
     /// Pictures: changes that keep what they show.
     #[serde(default)]
     pub augment: Augment,
@@ -60,6 +67,8 @@ pub enum Task {
     Image,
     /// Rows of a table, with a class or a number to predict.
     Table,
+    /// Texts, with a class or a number to predict, by the embeddings of a published model.
+    Text,
 }
 
 /// Which network.
@@ -195,14 +204,14 @@ impl Native {
         match self.task {
             Task::Image => &["accuracy"],
             // Which of the two there is depends on the column.
-            Task::Table => &["accuracy", "r2"],
+            Task::Table | Task::Text => &["accuracy", "r2"],
         }
     }
 
     pub(crate) fn metrics_in_words(&self) -> &'static str {
         match self.task {
             Task::Image => "`accuracy`",
-            Task::Table => "`accuracy` for a class, `r2` for a number",
+            Task::Table | Task::Text => "`accuracy` for a class, `r2` for a number",
         }
     }
 
@@ -256,22 +265,38 @@ impl Native {
     }
 
     fn check_task(&self) -> Result<(), RecipeError> {
+        let is_text = self.task == Task::Text;
+        let no_text = "only `task = \"text\"` has it: leave it out";
+        require(is_text || self.text.is_none(), "text", "given", no_text)?;
+        require(is_text || self.embeddings.is_none(), "embeddings", "given", no_text)?;
         if self.task == Task::Image {
             let columns = self.target.is_some() || !self.ignore.is_empty();
             return require(
                 !columns,
                 "target",
                 "given",
-                "only tables have columns: leave out `target` and `ignore`",
+                "pictures have no columns: leave out `target` and `ignore`",
             );
         }
         let convolves = matches!(self.architecture, Architecture::Lenet | Architecture::Cnn);
-        let flat = "a table has no pictures to convolve: use `mlp` or `head`";
+        let flat = "there are no pictures to convolve: use `mlp` or `head`";
         require(!convolves, "architecture", "of pictures", flat)?;
         let column = "name the column that is predicted, as in target = \"species\"";
         require(self.target.is_some(), "target", "missing", column)?;
         let augment = "only pictures are augmented: leave it out";
-        require(self.augment == Augment::default(), "augment", "given", augment)
+        require(self.augment == Augment::default(), "augment", "given", augment)?;
+        if !is_text {
+            return Ok(());
+        }
+        let text = "name the column with the text, as in text = \"review\"";
+        require(self.text.is_some(), "text", "missing", text)?;
+        require(self.text != self.target, "text", "the target", "predict another column")?;
+        let embeddings = "name a published model that embeds texts, as in embeddings = \"acme/minilm\"";
+        require(self.embeddings.is_some(), "embeddings", "missing", embeddings)?;
+        let ignore = "only the columns `text` and `target` are read: leave it out";
+        require(self.ignore.is_empty(), "ignore", "given", ignore)?;
+        let teacher = "a teacher of texts would need their vectors: leave it out";
+        require(self.teacher.is_none(), "teacher", "given", teacher)
     }
 }
 

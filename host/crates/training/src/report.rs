@@ -23,6 +23,12 @@ pub struct Report {
     pub recipe_sha256: Digest,
     pub data: BTreeMap<String, Read>,
     pub trainer: String,
+    /// Whose answers were learnt from, if somebody's were.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub teacher: Option<Taught>,
+    /// What made vectors of texts, if there were texts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub embeddings: Option<Embedded>,
     pub model: Made,
     /// The last value of each metric.
     pub metrics: BTreeMap<String, f64>,
@@ -50,6 +56,21 @@ pub struct Read {
 pub struct Made {
     pub sha256: Digest,
     pub bytes: u64,
+}
+
+/// A teacher: the model's file as the recipe names it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Taught {
+    pub path: String,
+    pub model: Made,
+}
+
+/// A published model that made vectors of texts: its name, and the version's bundle.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Embedded {
+    pub model: String,
+    pub version: String,
+    pub sha256: Digest,
 }
 
 /// A metric that the recipe sets a limit for.

@@ -10,14 +10,14 @@ use crate::id::{Digest, ModelName};
 use hospes_cli::failure::{During as _, Failure};
 
 /// A model to evaluate.
-pub(super) enum Model {
+pub(in crate::cli) enum Model {
     File { name: String, bytes: Bytes, notes: Vec<String> },
     Published { name: ModelName, reference: Option<String> },
 }
 
 impl Model {
     /// Reads a file or a bundle; otherwise the text names a published model.
-    pub(super) fn read(text: &str) -> Result<Self, Failure> {
+    pub(in crate::cli) fn read(text: &str) -> Result<Self, Failure> {
         let path = Path::new(text);
         if path.is_file() {
             let is_bundle = path.extension().is_some_and(|end| end == "wasm");
@@ -36,7 +36,7 @@ impl Model {
         }
     }
 
-    pub(super) fn subject(&self) -> Subject {
+    pub(in crate::cli) fn subject(&self) -> Subject {
         match self {
             Self::File { name, bytes, .. } => Subject {
                 name: name.clone(),
@@ -52,7 +52,7 @@ impl Model {
     }
 
     /// What was changed when the model was read, as `hospes pack` would change it.
-    pub(super) fn notes(&self) -> &[String] {
+    pub(in crate::cli) fn notes(&self) -> &[String] {
         match self {
             Self::File { notes, .. } => notes,
             Self::Published { .. } => &[],

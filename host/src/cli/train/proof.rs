@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::bundle::provenance::{
     Artifact, Code, Content, DataSet, ProvenanceError, Trainer as Ran, Training,
 };
-use crate::training::report::Read;
+use crate::training::report::{Embedded, Read, Taught};
 use crate::training::{Job, Recipe, Trainer};
 use hospes_cli::Context;
 use hospes_cli::failure::Failure;
@@ -19,6 +19,8 @@ pub(super) const PROVENANCE: &str = "provenance.dsse";
 pub(super) struct Made<'m> {
     pub recipe: &'m Recipe,
     pub data: &'m BTreeMap<String, Read>,
+    pub teacher: Option<&'m Taught>,
+    pub embeddings: Option<&'m Embedded>,
     /// The recipe's file, and its folder.
     pub file: &'m Path,
     pub beside: &'m Path,
@@ -45,7 +47,7 @@ pub(super) fn write(context: &Context, made: &Made<'_>) -> Result<Option<String>
         Err(_) => return Ok(None),
     };
     let training = training(made, context.clock.now())?;
-    for set in &training.data {
+    for set in training.data.iter().filter(|set| made.data.contains_key(&set.name)) {
         let (before, now) = (made.data[&set.name].sha256, set.content.digest());
         if before != now {
             let message = format!(
@@ -61,7 +63,7 @@ pub(super) fn write(context: &Context, made: &Made<'_>) -> Result<Option<String>
 }
 
 fn training(made: &Made<'_>, finished: Timestamp) -> Result<Training, ProvenanceError> {
-    let Made { recipe, data, file, beside, job, out, confined, started } = made;
+    let Made { recipe, data, teacher, embeddings, file, beside, job, out, confined, started } = made;
     let here = |name: &str| Artifact::of_file(&out.join(name));
     let sets = recipe.data.iter().map(|(name, set)| {
         let (there, read) = (beside.join(&set.path), &data[name]);
@@ -81,11 +83,21 @@ fn training(made: &Made<'_>, finished: Timestamp) -> Result<Training, Provenance
             (command.argv.join(" "), seed.and_then(|seed| u64::try_from(seed).ok()))
         }
     };
-    let environment = [
+    let mut environment = vec![
         ("threads", job.threads.into()),
         ("gpus", job.gpus.into()),
         ("confined", (*confined).into()),
     ];
+    if let Some(Embedded { model, version, sha256 }) = embeddings {
+        environment.push(("embeddings", format!("{model}@{version} {sha256}").into()));
+    }
+    // Its answers to the rows are part of what is learnt.
+    let teacher = teacher.map(|Taught { path, model }| DataSet {
+        name: "teacher".into(),
+        path: Some(path.clone()),
+        content: Content::File { sha256: model.sha256, bytes: model.bytes },
+        licence: None,
+    });
     Ok(Training {
         model: here("model.onnx")?,
         report: Some(here("report.json")?),
@@ -93,8 +105,10 @@ fn training(made: &Made<'_>, finished: Timestamp) -> Result<Training, Provenance
         recipe: Artifact::of_file(file)?,
         seed,
         parameters: parameters.collect(),
-        environment: environment.map(|(name, value)| (name.to_owned(), value)).into(),
-        data: sets.collect::<Result<_, ProvenanceError>>()?,
+        environment: environment.into_iter().map(|(name, value)| (name.to_owned(), value)).collect(),
+        data: sets
+            .chain(teacher.into_iter().map(Ok))
+            .collect::<Result<_, ProvenanceError>>()?,
         code: code(recipe, beside)?,
         lock: lock(recipe, beside)?,
         base: None,
