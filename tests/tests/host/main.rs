@@ -89,6 +89,7 @@ mod streams;
 mod tidy;
 mod time;
 mod training;
+mod training_from_models;
 mod transport;
 mod values;
 mod workers;

@@ -12,7 +12,7 @@ use system_tests::{HostProcess, built, workspace};
 use tempfile::TempDir;
 
 /// Runs `hospes train` in a folder. ONNX Runtime is where the tests' is.
-fn train(folder: &Path, arguments: &[&str]) -> Output {
+pub(super) fn train(folder: &Path, arguments: &[&str]) -> Output {
     HostProcess::command()
         .args(["--json", "train"])
         .args(arguments)
@@ -23,7 +23,7 @@ fn train(folder: &Path, arguments: &[&str]) -> Output {
 }
 
 #[track_caller]
-fn report(output: &Output) -> Value {
+pub(super) fn report(output: &Output) -> Value {
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{said}");
     let answer: Value = serde_json::from_slice(&output.stdout).expect("JSON");
@@ -31,7 +31,7 @@ fn report(output: &Output) -> Value {
 }
 
 #[track_caller]
-fn refused(output: &Output, wanted: &str) {
+pub(super) fn refused(output: &Output, wanted: &str) {
     let said = format!(
         "{}{}",
         String::from_utf8_lossy(&output.stderr),
@@ -43,7 +43,7 @@ fn refused(output: &Output, wanted: &str) {
 
 /// Both backends answer as the trainer did.
 #[track_caller]
-fn agree(report: &Value) {
+pub(super) fn agree(report: &Value) {
     agree_on(report, &["onnxruntime", "tract"]);
 }
 
@@ -60,7 +60,7 @@ fn agree_on(report: &Value, wanted: &[&str]) {
     );
 }
 
-fn write(path: &Path, text: impl AsRef<[u8]>) {
+pub(super) fn write(path: &Path, text: impl AsRef<[u8]>) {
     std::fs::File::create(path)
         .and_then(|mut file| file.write_all(text.as_ref()))
         .expect("written");
@@ -139,7 +139,7 @@ fn the_paper_s_net_learns_clothing() {
 }
 
 /// Small pictures in IDX: bars, upright or lying.
-fn bars(folder: &Path, name: &str, count: usize) {
+pub(super) fn bars(folder: &Path, name: &str, count: usize) {
     let mut images = vec![0, 0, 8, 3];
     [count, 8, 8].iter().for_each(|size| images.extend((*size as u32).to_be_bytes()));
     let mut labels = vec![0, 0, 8, 1];

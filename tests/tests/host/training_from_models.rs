@@ -1,0 +1,170 @@
+//! Trainings that learn from other models: a teacher's answers, embeddings of texts, and what pruning leaves of a network itself.
+
+use std::fmt::Write as _;
+use std::path::Path;
+use std::process::Output;
+
+use serde_json::Value;
+use system_tests::{HostProcess, TestHost, plugin};
+use tempfile::TempDir;
+
+use super::training::{agree, bars, refused, report, train, write};
+
+/// A recipe for the bars, with more settings of `[native]`.
+fn recipe(folder: &Path, name: &str, more: &str) {
+    let recipe = format!(
+        "[data]\ntrain = {{ path = \"a\" }}\ntest = {{ path = \"b\" }}\n[native]\ntask = \"image\"\narchitecture = \"cnn\"\n\
+         batch = 16\noptimizer = {{ kind = \"sgd\", lr = 0.02, momentum = 0.9 }}\n{more}\n"
+    );
+    write(&folder.join(name), recipe);
+}
+
+fn pictures() -> TempDir {
+    let folder = tempfile::tempdir().expect("a folder");
+    bars(folder.path(), "a", 2000);
+    bars(folder.path(), "b", 200);
+    folder
+}
+
+fn metric(report: &Value, name: &str) -> f64 {
+    report["metrics"][name].as_f64().unwrap_or_else(|| panic!("no {name}: {report}"))
+}
+
+#[test]
+fn a_taught_network_is_reported_beside_the_same_one_without_its_teacher() {
+    let folder = pictures();
+    recipe(folder.path(), "large.toml", "widths = [8, 16]\nepochs = 3");
+    let large = report(&train(folder.path(), &["large.toml"]));
+    let small = "widths = [2, 2]\nepochs = 2\nteacher = { model = \"large/model.onnx\", weight = 0.7 }";
+    recipe(folder.path(), "small.toml", small);
+    let taught = report(&train(folder.path(), &["small.toml"]));
+    agree(&taught);
+    assert_eq!(taught["teacher"]["path"], "large/model.onnx");
+    assert_eq!(taught["teacher"]["model"]["sha256"], large["model"]["sha256"]);
+    let (with, without) = (metric(&taught, "accuracy"), metric(&taught, "alone_accuracy"));
+    assert!(with > 0.5 && without > 0.5, "{taught}");
+    assert!(metric(&taught, "loss") != metric(&taught, "alone_loss"), "{taught}");
+
+    // The same network, trained without a teacher by itself, is what it was compared with.
+    recipe(folder.path(), "alone.toml", "widths = [2, 2]\nepochs = 2");
+    let alone = ["--threads", "1", "--out"];
+    let by_itself = report(&train(folder.path(), &[&["alone.toml"][..], &alone, &["x"]].concat()));
+    let beside = report(&train(folder.path(), &[&["small.toml"][..], &alone, &["y"]].concat()));
+    assert_eq!(metric(&by_itself, "accuracy"), metric(&beside, "alone_accuracy"));
+}
+
+#[test]
+fn a_teacher_of_other_classes_teaches_nothing() {
+    let folder = pictures();
+    recipe(folder.path(), "large.toml", "widths = [8, 16]\nepochs = 2");
+    report(&train(folder.path(), &["large.toml"]));
+    // The labels the other way round.
+    let path = folder.path().join("a-labels-idx1-ubyte");
+    let mut labels = std::fs::read(&path).expect("there");
+    labels[8..].iter_mut().for_each(|label| *label = 1 - *label);
+    write(&path, labels);
+    let teacher = "widths = [2, 2]\nteacher = { model = \"large/model.onnx\" }";
+    recipe(folder.path(), "small.toml", teacher);
+    refused(&train(folder.path(), &["small.toml"]), "no more than if it always named");
+    let nobody = "teacher = { model = \"nobody.onnx\" }";
+    recipe(folder.path(), "nobody.toml", nobody);
+    refused(&train(folder.path(), &["nobody.toml"]), "nobody.onnx");
+}
+
+#[test]
+fn a_pruned_network_is_smaller_and_still_right() {
+    let folder = pictures();
+    recipe(folder.path(), "whole.toml", "widths = [8, 16]\nepochs = 3");
+    let prune = "widths = [8, 16]\nepochs = 3\nprune = { share = 0.5, epochs = 2 }";
+    recipe(folder.path(), "half.toml", prune);
+    let whole = report(&train(folder.path(), &["whole.toml", "--threads", "1"]));
+    let half = report(&train(folder.path(), &["half.toml", "--threads", "1"]));
+    agree(&half);
+    assert_eq!(metric(&half, "unpruned_accuracy"), metric(&whole, "accuracy"));
+    assert!(metric(&half, "accuracy") >= 0.9, "{half}");
+    let bytes = |report: &Value| report["model"]["bytes"].as_u64().expect("a size");
+    assert!(bytes(&half) * 2 < bytes(&whole), "{} {}", bytes(&half), bytes(&whole));
+}
+
+/// Sentences about food and about weather. Those for testing have words that the others do not have.
+fn sentences(folder: &Path) {
+    let food = ["bread", "soup", "cheese", "rice", "cake", "salad", "noodles", "butter"];
+    let weather = ["rain", "snow", "wind", "fog", "hail", "sunshine", "thunder", "drizzle"];
+    let about = |word: &str, is_food: bool| match is_food {
+        true => [
+            format!("We had {word} for dinner, \"again\"."),
+            format!("Could you pass me the {word}, please?"),
+            format!("The cook made fresh {word} this morning."),
+        ],
+        false => [
+            format!("The forecast says {word} for tomorrow."),
+            format!("We got home late because of the {word}."),
+            format!("There was a lot of {word} in the mountains."),
+        ],
+    };
+    let mut files = ["id,review,topic\n".to_owned(), "id,review,topic\n".to_owned()];
+    for (place, (food, weather)) in food.into_iter().zip(weather).enumerate() {
+        for (word, is_food) in [(food, true), (weather, false)] {
+            for sentence in about(word, is_food) {
+                let sentence = sentence.replace('"', "\"\"");
+                let topic = if is_food { "food" } else { "weather" };
+                let file = &mut files[usize::from(place >= 6)];
+                writeln!(file, "{place},\"{sentence}\",{topic}").expect("text");
+            }
+        }
+    }
+    write(&folder.join("train.csv"), &files[0]);
+    write(&folder.join("test.csv"), &files[1]);
+}
+
+#[test]
+fn texts_are_learnt_by_the_embeddings_of_a_published_model() {
+    let folder = tempfile::tempdir().expect("a folder");
+    sentences(folder.path());
+    let recipe = "[data]\ntrain = { path = \"train.csv\" }\ntest = { path = \"test.csv\" }\n[native]\ntask = \"text\"\n\
+        text = \"review\"\ntarget = \"topic\"\nembeddings = \"acme/semantic-search\"\narchitecture = \"head\"\nepochs = 20\n\
+        batch = 8\noptimizer = { kind = \"adam\", lr = 0.01 }\n[gate]\naccuracy = 0.9\n";
+    write(&folder.path().join("topics.toml"), recipe);
+    let data = folder.path().join("data");
+    let settings = format!("inference.onnxruntime_library = {:?}\n", TestHost::onnxruntime());
+    let host = HostProcess::start_with(&data, &settings);
+    let hospes = |arguments: &[&str]| -> Output {
+        let mut command = HostProcess::command();
+        command.args(["--json"]).args(arguments).args(["--host", &host.address]);
+        command.env("HOSPES_HOME", folder.path().join("home")).current_dir(folder.path());
+        command.output().expect("it runs")
+    };
+    let done = |arguments: &[&str]| {
+        let output = hospes(arguments);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    };
+    done(&["keys", "new", "acme"]);
+    let at = data.to_str().expect("text");
+    done(&["account", "new", "acme", "--operator", &host.operator, "--data", at]);
+    let bundle = folder.path().join("search.wasm");
+    write(&bundle, plugin("semantic-search"));
+    done(&["sign", "search.wasm", "--as", "acme", "--force"]);
+    done(&["publish", "search.wasm", "--as", "acme"]);
+
+    let library = TestHost::onnxruntime();
+    let runtime = library.ancestors().nth(3).and_then(Path::to_str).expect("DATA/runtime/…");
+    let run = ["train", "topics.toml", "--data", runtime];
+    // Nobody can be asked here, so nothing is called without `--yes`.
+    refused(&hospes(&run), "--yes");
+    let first = hospes(&[&run[..], &["--yes"]].concat());
+    let said = String::from_utf8_lossy(&first.stderr).into_owned();
+    assert!(said.contains("48 texts are 2 calls of acme/semantic-search"), "{said}");
+    let report = report(&first);
+    agree(&report);
+    assert!(metric(&report, "accuracy") >= 0.9, "{report}");
+    assert_eq!(report["embeddings"]["model"], "acme/semantic-search");
+    assert_eq!(report["embeddings"]["version"], "1.0.0");
+
+    // The vectors are kept, so a second training calls nothing and need not ask.
+    let again = hospes(&[&run[..], &["--force", "--set", "lr=0.02"]].concat());
+    let said = String::from_utf8_lossy(&again.stderr).into_owned();
+    assert!(again.status.success() && !said.contains("calls of"), "{said}");
+
+    let wrong = hospes(&[&run[..], &["--force", "--set", "text=title"]].concat());
+    refused(&wrong, "has no column `title`");
+}
