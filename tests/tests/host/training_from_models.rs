@@ -143,7 +143,7 @@ fn texts_are_learnt_by_the_embeddings_of_a_published_model() {
     done(&["account", "new", "acme", "--operator", &host.operator, "--data", at]);
     let bundle = folder.path().join("search.wasm");
     write(&bundle, plugin("semantic-search"));
-    done(&["sign", "search.wasm", "--as", "acme", "--force"]);
+    done(&["sign", "search.wasm", "--as", "acme"]);
     done(&["publish", "search.wasm", "--as", "acme"]);
 
     let library = TestHost::onnxruntime();
