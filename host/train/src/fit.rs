@@ -98,10 +98,11 @@ impl Training<'_> {
                 return Err(FitError::Diverged { epoch, rate: self.native.optimizer.lr });
             }
             let event = self.figures(&mut state, epoch, loss)?;
-            tell(&event);
-            state.head.events.push(event);
+            state.head.events.push(event.clone());
             state.head.epochs = epoch;
             self.save(&state)?.write(checkpoint)?;
+            // An epoch that was told is kept.
+            tell(&event);
         }
         match state.best {
             Some(best) => Ok(best),
