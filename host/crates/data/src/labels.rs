@@ -202,11 +202,9 @@ impl Labels {
                 faults.check()?;
                 Self::of_texts(&texts, kind)
             }
-            DataType::F16 | DataType::Bf16 => {
-                let what = tensor.data_type().to_string();
-                return Err(DataError::one(file, array(), Problem::LabelType { what }));
+            DataType::F16 | DataType::Bf16 | DataType::F32 | DataType::F64 => {
+                Self::of_numbers(tensor.numbers().unwrap_or_default(), kind)
             }
-            DataType::F32 | DataType::F64 => Self::of_numbers(floats(tensor), kind),
             _ => match whole(tensor) {
                 Some(whole) => Self::of_whole(&whole, kind),
                 None => {
@@ -230,15 +228,6 @@ impl Labels {
 pub(crate) struct LabelFault {
     pub(crate) row: Option<usize>,
     pub(crate) problem: Problem,
-}
-
-fn floats(tensor: &Tensor) -> Vec<f64> {
-    let data = tensor.data();
-    if tensor.data_type() == DataType::F32 {
-        data.as_chunks().0.iter().map(|bytes| f64::from(f32::from_le_bytes(*bytes))).collect()
-    } else {
-        data.as_chunks().0.iter().map(|bytes| f64::from_le_bytes(*bytes)).collect()
-    }
 }
 
 /// The elements of a tensor of whole numbers or booleans; `None` if one does not fit.

@@ -1,8 +1,7 @@
 //! What a model has answered for every row: classes, numbers or vectors, read out of its outputs.
 
 use hospes_core::tensor::{DataType, Tensor};
-
-use crate::elements::numbers;
+use hospes_data::Classes;
 
 /// Why outputs are no answers to rows.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -72,7 +71,7 @@ impl Answers {
                 }
             };
             let keep = rows * shape.iter().product::<usize>();
-            let mut values = match numbers(&tensor) {
+            let mut values = match tensor.numbers() {
                 Some(numbers) => Values::Numbers(numbers),
                 None => Values::Texts(
                     tensor

@@ -15,11 +15,11 @@ mod report;
 mod timing;
 
 pub use answers::{AnswerError, Answers};
-pub use elements::numbers;
 pub use evaluator::{BATCH_ROWS, EvaluateError, Evaluator, Loaded};
 pub use feed::{Feed, FeedError, Preparation};
-pub use figures::{Accuracy, CONFIDENCE, Cosine, Figures, JudgeError, Metric, R2, judge};
+pub use figures::{Accuracy, CONFIDENCE, Cosine, Figures, JudgeError, Metric, R2, judge, together};
 pub use hospes_inference::{ModelSignature, Settings};
+pub use names::class_names;
 pub use profile::profile;
-pub use report::{Report, Rows, Run, Subject};
+pub use report::{FIGURE_TOLERANCE, Report, Reported, Rows, Run, Subject};
 pub use timing::{RUNS, Timing, interleaved};
