@@ -195,7 +195,6 @@ impl Evaluate {
     /// The rows, and their licence if a `croissant.json` beside them names one.
     fn read_data(&self) -> Result<(DataSet, Option<String>), Failure> {
         let options = data::Options {
-            format: None,
             label: self.label.clone(),
             labels: match self.metric {
                 Some(MetricName::R2) => LabelKind::Numbers,
@@ -204,6 +203,7 @@ impl Evaluate {
             },
             text: self.text.clone(),
             pictures: self.pictures.options(),
+            ..data::Options::default()
         };
         let whole = data::read(&self.data, &options)?;
         let described = Croissant::beside(&self.data)?;

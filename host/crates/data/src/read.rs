@@ -44,6 +44,8 @@ pub struct Options {
     pub label: Option<String>,
     /// What the labels are.
     pub labels: LabelKind,
+    /// Whether every column is data, so that none is taken as the labels for its name.
+    pub unlabelled: bool,
     /// Columns of a CSV file that are text, whatever they look like.
     pub text: Vec<String>,
     pub pictures: PictureOptions,
@@ -226,6 +228,7 @@ pub(crate) fn label_of(
 ) -> Result<Option<usize>, DataError> {
     let place = |wanted: &str| names.iter().position(|name| *name == wanted);
     match &options.label {
+        _ if options.unlabelled => Ok(None),
         None => Ok(LABEL_NAMES.into_iter().find_map(place)),
         Some(name) => match place(name) {
             Some(place) => Ok(Some(place)),
