@@ -30,7 +30,9 @@ impl Run {
         run.write("events.jsonl", b"{\"epoch\": 1}\n");
         run.write("README.md", README.as_bytes());
         let test = Digest::of(b"6.3,3.3,6.0,2.5\n");
-        let report = json!({"version": 1, "metrics": {"accuracy": 0.95}, "data": {"test": {"sha256": test}}});
+        let (metrics, data) = (json!({"accuracy": 0.95}), json!({"test": {"sha256": test}}));
+        let report =
+            json!({"version": 1, "metrics": metrics, "data": data, "recipe": {"native": {}}});
         run.write("report.json", report.to_string().as_bytes());
         let proof = run.training().sign(key).expect("within the limits");
         run.write("provenance.dsse", &proof.to_bytes());
