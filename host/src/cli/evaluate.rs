@@ -14,8 +14,8 @@ use crate::backend::BackendKind;
 use crate::data::croissant::Croissant;
 use crate::data::{self, DataSet, LabelKind, PictureOptions};
 use crate::evaluate::{
-    Answers, Evaluator, Feed, Loaded, Metric, Preparation, RUNS, Report, Rows, Run, interleaved,
-    judge, profile,
+    Answers, Evaluator, Feed, Figures, Loaded, Metric, Preparation, RUNS, Report, Rows, Run,
+    interleaved, judge, profile,
 };
 use crate::host::inference_settings;
 use hospes_cli::Context;
@@ -239,12 +239,11 @@ impl Evaluate {
             (Some(metric), None) if compares => {
                 Err(crate::evaluate::JudgeError::NoReference { metric }.into())
             }
-            (Some(metric), Some(_)) if !compares => {
-                let text =
-                    format!("`{}` compares with labels, not with `--reference`", metric.name());
-                Err(Failure::new(text).fix("leave `--reference` out, or measure `agreement`"))
+            (Some(Metric::Accuracy), Some(_)) => {
+                Err(Failure::new("`accuracy` compares with labels, not with `--reference`")
+                    .fix("leave `--reference` out, or measure `agreement`"))
             }
-            (Some(metric), _) if !compares && data.labels().is_none() => {
+            (Some(metric), None) if !compares && data.labels().is_none() => {
                 Err(crate::evaluate::JudgeError::NoLabels { metric }.into())
             }
             _ => Ok(metric),
@@ -294,18 +293,38 @@ impl Evaluate {
                         data,
                         &self.pictures.preparation(),
                     )?;
-                    if let Some(metric) = report.metric {
-                        let labels = data.labels();
-                        let output = self.output.as_deref();
-                        run.figures =
-                            Some(judge(metric, &answers, output, labels, compared.as_ref())?);
-                    }
+                    run.figures = self.judge(&answers, data, compared.as_ref(), report)?;
                     report.runs.push(run);
                     Ok(Some(answers))
                 }
                 (Model::File { .. }, None) => Ok(None),
             }
         })
+    }
+
+    /// The figures of answers. What a model answers decides what is measured, unless `--metric` says it.
+    fn judge(
+        &self,
+        answers: &Answers,
+        data: &DataSet,
+        compared: Option<&Answers>,
+        report: &mut Report,
+    ) -> Result<Option<Figures>, Failure> {
+        let Some(metric) = report.metric else { return Ok(None) };
+        let (output, labels) = (self.output.as_deref(), data.labels());
+        let fitting = match self.metric {
+            Some(_) => metric,
+            None => metric.fitting(answers, output, labels)?,
+        };
+        if fitting != metric {
+            report.metric = Some(fitting);
+            report.notes.push(format!(
+                "the model answers one number a row, so `{}` is measured; if it is a score between two classes, name `--metric {}`",
+                fitting.name(),
+                metric.name()
+            ));
+        }
+        Ok(Some(judge(fitting, answers, output, labels, compared)?))
     }
 
     /// The backends to measure on.
@@ -384,13 +403,7 @@ impl Evaluate {
                     continue;
                 }
             };
-            let figures = match report.metric {
-                Some(metric) => {
-                    let output = self.output.as_deref();
-                    Some(judge(metric, &answers, output, data.labels(), compared)?)
-                }
-                None => None,
-            };
+            let figures = self.judge(&answers, data, compared, report)?;
             computed.push((model, feed, figures));
             first.get_or_insert(answers);
         }
@@ -403,7 +416,7 @@ impl Evaluate {
                 place: model.backend().name().to_owned(),
                 error: None,
                 figures: figures.clone(),
-                latency: Some(latency),
+                latency,
                 memory_bytes: model.memory_bytes(),
                 load_ms: Some(model.load_time().as_secs_f64() * 1e3),
             });

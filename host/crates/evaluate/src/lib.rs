@@ -10,6 +10,7 @@ mod elements;
 mod evaluator;
 mod feed;
 mod figures;
+mod names;
 mod profile;
 mod report;
 mod timing;
