@@ -2,7 +2,9 @@
 
 use std::fmt::Write as _;
 
+use hospes_config::about_bytes;
 use hospes_core::backend::BackendKind;
+use hospes_evaluate::Timing;
 use hospes_evidence::chart::{Mark, scatter};
 use serde::Serialize;
 
@@ -34,8 +36,7 @@ pub struct OriginalReport {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct BackendTimes {
     pub backend: BackendKind,
-    /// In milliseconds.
-    pub times: Times,
+    pub times: Timing,
 }
 
 /// A candidate and what was done for it.
@@ -90,9 +91,9 @@ impl Report {
             "verdict"
         );
         for BackendTimes { backend, times } in &self.original.times {
-            let size = size(self.original.bytes);
+            let size = about_bytes(self.original.bytes);
             let backend = backend.name();
-            let Times { p50, p95 } = times;
+            let Timing { p50_ms: p50, p95_ms: p95, .. } = times;
             let _ = writeln!(
                 table,
                 "{:<14} {backend:<12} {size:>10} {p50:>9.2} {p95:>9.2}",
@@ -129,7 +130,7 @@ impl Report {
 }
 
 fn line(verdict: &Verdict, chosen: Option<&Chosen>) -> String {
-    let time = |of: fn(&Times) -> f64| {
+    let time = |of: fn(&Timing) -> f64| {
         verdict.times.as_ref().map_or("-".into(), |times| format!("{:.2}", of(times)))
     };
     let loss = verdict.loss;
