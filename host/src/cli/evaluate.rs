@@ -1,6 +1,7 @@
 //! `hospes evaluate`: a model on held-out rows, on each backend of this machine or as a published function.
 
 mod published;
+mod reported;
 mod show;
 mod subject;
 
@@ -22,6 +23,7 @@ use hospes_cli::Context;
 use hospes_cli::document::Force;
 use hospes_cli::failure::{During as _, Failure};
 use hospes_cli::screen::{Answer, Progress};
+use reported::Said;
 use subject::Model;
 
 /// Measure a model on held-out data.
@@ -65,8 +67,12 @@ pub struct Evaluate {
     #[arg(long = "text", value_name = "COLUMN")]
     text: Vec<String>,
     /// Use the first rows only.
-    #[arg(long, value_name = "COUNT")]
+    #[arg(long, value_name = "COUNT", conflicts_with = "report")]
     rows: Option<usize>,
+    /// Compare the figures with those that a report has of the same rows: `report.json` of `hospes train`, or what `--json` printed. The
+    /// exit code is 1 if they differ.
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
     #[command(flatten)]
     pictures: Pictures,
     /// Write the reference for monitoring: bins and counts of inputs and outputs. Needs at least 2,000 rows.
@@ -159,6 +165,7 @@ impl Evaluate {
         let reference = self.reference.as_deref().map(Model::read).transpose()?;
         let (data, licence) = self.read_data()?;
         let metric = self.metric(&data)?;
+        let said = self.report.as_deref().map(|path| Said::read(path, &data)).transpose()?;
         // Without its folder: a report can become part of a bundle, and where the data lie is nobody's business.
         let name = self.data.file_name().unwrap_or(self.data.as_os_str()).to_string_lossy();
         let rows = Rows::of(name.into_owned(), &data, licence);
@@ -175,6 +182,9 @@ impl Evaluate {
             self.measure(context, &runtime, (&model, reference.as_ref(), &data), &mut report);
         runtime.shutdown_background();
         let answers = answers?;
+        if let Some(said) = said.filter(|_| report.has_run()) {
+            said.compare(&mut report)?;
+        }
         if let (Some(path), Some(answers)) = (&self.profile, &answers) {
             let counted = profile(&data, answers).during(|| "no profile was written".into())?;
             self.force.write(path, &serde_json::to_vec(&counted)?)?;
@@ -185,7 +195,7 @@ impl Evaluate {
             context.screen.note(&format!("wrote {}", path.display()));
         }
         let (plain, json) = (show::plain(&report), serde_json::to_value(&report)?);
-        Ok(if report.has_run() {
+        Ok(if report.has_run() && !report.differs() {
             Answer::Text { plain, json }
         } else {
             Answer::Refused { plain, json }

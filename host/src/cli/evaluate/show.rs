@@ -2,7 +2,8 @@
 
 use std::fmt::Write as _;
 
-use crate::evaluate::{Figures, Report, Run};
+use crate::config::about_bytes;
+use crate::evaluate::{Figures, Report, Reported, Run};
 use crate::evidence::chart::{self, Mark};
 use hospes_cli::screen::table;
 
@@ -28,6 +29,12 @@ pub(super) fn plain(report: &Report) -> String {
     }
     if let Some(figures) = report.runs.iter().find_map(|run| run.figures.as_ref()) {
         text += &details(figures);
+    }
+    if let Some(Reported { name, value, differs, .. }) = &report.reported {
+        let _ = match differs.as_slice() {
+            [] => writeln!(text, "{name} says {value:.4}: the same"),
+            places => writeln!(text, "{name} says {value:.4}: DIFFERENT on {}", places.join(", ")),
+        };
     }
     for note in &report.notes {
         let _ = writeln!(text, "note: {note}");
