@@ -16,7 +16,6 @@ mod parquet;
 mod pictures;
 mod read;
 mod set;
-mod split;
 
 pub use fault::{DataError, Fault, Faults, Place, Problem};
 pub use labels::{Classes, LabelKind, Labels};

@@ -164,14 +164,6 @@ impl DataSet {
         let range = range.start.min(self.rows)..range.end.min(self.rows);
         slice(&column.tensor, range)
     }
-
-    /// The same rows with other labels, or none.
-    ///
-    /// # Errors
-    /// [`DataError::Faulty`] if they are for another number of rows.
-    pub fn with_labels(self, file: &Path, labels: Option<Labels>) -> Result<Self, DataError> {
-        Self::new(file, self.columns, labels, self.sources)
-    }
 }
 
 /// The rows of a tensor in `range`.

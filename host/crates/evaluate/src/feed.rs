@@ -116,11 +116,6 @@ impl<'d> Feed<'d> {
         self.data.rows()
     }
 
-    /// The data set.
-    pub fn data(&self) -> &'d DataSet {
-        self.data
-    }
-
     /// Rows that the model takes at once, if its first dimension is fixed.
     pub fn batch(&self) -> Option<usize> {
         self.batch
