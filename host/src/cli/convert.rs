@@ -11,14 +11,15 @@ use clap::Args;
 use serde_json::json;
 
 use super::{MakeRuntime, serve};
+use crate::config::about_bytes;
+use crate::confine::Confinement;
+use crate::convert::{Converted, Python, Source, Task, convert};
 use crate::telemetry;
 use hospes_cli::Context;
 use hospes_cli::document::Force;
 use hospes_cli::failure::{During as _, Failure};
 use hospes_cli::screen::Answer;
 use hospes_cli::shell::path as sh;
-use hospes_confine::Confinement;
-use hospes_convert::{Converted, Python, Source, Task, convert};
 use workers::Workers;
 
 /// Convert a model of another library to ONNX, checked against its own answers.
@@ -113,7 +114,7 @@ impl Convert {
         }
         let pack = format!("hospes pack {} --name NAME", sh(&self.output));
         let output = self.output.display();
-        plain += &format!("wrote {output} ({} bytes)\nnext: {pack}\n", onnx.len());
+        plain += &format!("wrote {output} ({})\nnext: {pack}\n", about_bytes(onnx.len() as u64));
         let json = json!({
             "output": output.to_string(), "bytes": onnx.len(), "source": source.to_string(), "rows": rows,
             "expected_from": expected_from, "compared": compared, "cures": cures, "pack": pack,

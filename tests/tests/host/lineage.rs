@@ -169,7 +169,7 @@ fn a_model_is_published_with_its_proof_and_the_market_shows_it() {
     assert_eq!((&page["lineage"], &page["evaluations"]), (lineage, &offer["evaluations"]));
     let market = plain(&["market", "--long", "--host", &format!("http://{}", host.address())]);
     assert!(market.contains("trained by hospes-train 0.1.0"), "{market}");
-    assert!(market.contains("accuracy 0.9667 on iris (test), found by the publisher"), "{market}");
+    assert!(market.contains("accuracy 0.9667 on iris (test), stated by the publisher"), "{market}");
     let shown = plain(&["inspect", &run.text("iris.wasm")]);
     assert!(shown.contains("SLSA build level 1: who trained it says so"), "{shown}");
 }

@@ -8,7 +8,7 @@ use hospes_evaluate::Timing;
 use hospes_evidence::chart::{Mark, scatter};
 use serde::Serialize;
 
-use crate::gate::{Limits, Original, Refusal, Times, Verdict, percent};
+use crate::gate::{Limits, Original, Refusal, Verdict, percent};
 
 /// All that was tried on a model.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -16,7 +16,7 @@ pub struct Report {
     pub original: OriginalReport,
     /// Held-out rows.
     pub rows: usize,
-    /// `accuracy`, `agreement` or `cosine`.
+    /// `accuracy`, `agreement`, `r2` or `cosine`.
     pub compared_by: &'static str,
     pub limits: Limits,
     pub tried: Vec<Tried>,
@@ -143,7 +143,7 @@ fn line(verdict: &Verdict, chosen: Option<&Chosen>) -> String {
         chosen.candidate == verdict.candidate && chosen.backend == verdict.backend
     });
     let said = match &verdict.refused {
-        None if is_chosen => "takes its place",
+        None if is_chosen => "chosen",
         None => "passed",
         Some(Refusal::NoData) => "refused: no rows",
         Some(Refusal::Fails { .. }) => "refused: fails",
@@ -156,16 +156,8 @@ fn line(verdict: &Verdict, chosen: Option<&Chosen>) -> String {
         "{:<14} {:<12} {:>10} {:>9} {:>9} {value:>9} {lost:>8} {bound:>8} {class:>8}  {said}\n",
         verdict.candidate,
         verdict.backend.name(),
-        size(verdict.bytes),
-        time(|times| times.p50),
-        time(|times| times.p95),
+        about_bytes(verdict.bytes),
+        time(|times| times.p50_ms),
+        time(|times| times.p95_ms),
     )
-}
-
-fn size(bytes: u64) -> String {
-    match bytes {
-        0..=9_999 => format!("{bytes} B"),
-        10_000..=9_999_999 => format!("{:.1} kB", bytes as f64 / 1e3),
-        _ => format!("{:.1} MB", bytes as f64 / 1e6),
-    }
 }

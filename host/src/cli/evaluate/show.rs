@@ -18,7 +18,7 @@ pub(super) fn plain(report: &Report) -> String {
     }
     text.push('\n');
     let name = report.metric.map_or("METRIC".into(), |metric| metric.name().to_uppercase());
-    let heading = ["BACKEND", &name, "95 % INTERVAL", "P50 MS", "P95 MS", "MEMORY MB"];
+    let heading = ["BACKEND", &name, "95 % INTERVAL", "P50 MS", "P95 MS", "MEMORY"];
     let rows: Vec<Vec<String>> =
         report.runs.iter().filter(|run| run.error.is_none()).map(row).collect();
     text += &table(&heading, &rows);
@@ -50,7 +50,7 @@ fn row(run: &Run) -> Vec<String> {
     let time = |of: fn(&crate::evaluate::Timing) -> f64| {
         run.latency.as_ref().map_or_else(dash, |timing| format!("{:.3}", of(timing)))
     };
-    let memory = run.memory_bytes.map_or_else(dash, |bytes| (bytes / 1_000_000).to_string());
+    let memory = run.memory_bytes.map_or_else(dash, about_bytes);
     vec![run.place.clone(), value, interval, time(|t| t.p50_ms), time(|t| t.p95_ms), memory]
 }
 
