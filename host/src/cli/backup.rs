@@ -9,6 +9,7 @@ use serde_json::json;
 use zeroize::Zeroizing;
 
 use crate::backup::{self, BackupError, Contents, Cut};
+use crate::config::about_bytes;
 use crate::host::KEY_FILE;
 use crate::key::KEY_FILE_BYTES_MAX;
 use crate::store::StoreError;
@@ -81,11 +82,12 @@ impl Backup {
         drop(progress);
         let files = manifest.files.len();
         let mut plain = format!(
-            "wrote and verified {}\n  host     {}\n  made     {}\n  entries  {} in its log\n  files    {files}, {bytes} bytes",
+            "wrote and verified {}\n  host     {}\n  made     {}\n  entries  {} in its log\n  files    {files}, {}",
             path.display(),
             manifest.host,
             manifest.made,
             manifest.size,
+            about_bytes(bytes),
         );
         for missing in &manifest.missing {
             plain += &format!("\n  missing  {missing}: it was not in the data directory");

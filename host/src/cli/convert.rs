@@ -11,21 +11,22 @@ use clap::Args;
 use serde_json::json;
 
 use super::{MakeRuntime, serve};
+use crate::config::about_bytes;
+use crate::confine::Confinement;
+use crate::convert::{Converted, Python, Source, Task, convert};
 use crate::telemetry;
 use hospes_cli::Context;
 use hospes_cli::document::Force;
 use hospes_cli::failure::{During as _, Failure};
 use hospes_cli::screen::Answer;
 use hospes_cli::shell::path as sh;
-use hospes_confine::Confinement;
-use hospes_convert::{Converted, Python, Source, Task, convert};
 use workers::Workers;
 
 /// Convert a model of another library to ONNX, checked against its own answers.
 ///
 /// XGBoost's JSON and UBJSON and LightGBM's text are read as data. Models of scikit-learn, PyTorch and Keras are exported by their own
-/// library in a Python environment: without network, and with access to the model, the rows and one folder only. A pickle is a program,
-/// so it needs `--allow-pickle`.
+/// library in a Python environment: without network, and with access to the model, the rows and one folder only. A pickle can run any
+/// code, so it needs `--allow-pickle`. We do not test the exports of scikit-learn, PyTorch and Keras.
 ///
 /// The rows go through the source and through the ONNX file on each backend of this machine. Unless labels are equal and numbers differ
 /// by at most 1e-5, there is no file and the exit code is 1. For XGBoost and LightGBM the rows' file has the source's own answers in an
@@ -46,10 +47,10 @@ pub struct Convert {
     /// The library that made the model [default: as the file's name and first bytes tell].
     #[arg(long, value_name = "LIBRARY")]
     from: Option<Source>,
-    /// Run a pickle: it is a program of whoever made it.
+    /// Load a pickle. A pickle can run any code that its author chose.
     #[arg(long)]
     allow_pickle: bool,
-    /// Run Python with your own rights, where this machine cannot confine it.
+    /// Run Python with your own rights, for machines that cannot confine it.
     #[arg(long)]
     unconfined: bool,
     /// A Python that has the library, instead of an environment of our own.
@@ -113,7 +114,7 @@ impl Convert {
         }
         let pack = format!("hospes pack {} --name NAME", sh(&self.output));
         let output = self.output.display();
-        plain += &format!("wrote {output} ({} bytes)\nnext: {pack}\n", onnx.len());
+        plain += &format!("wrote {output} ({})\nnext: {pack}\n", about_bytes(onnx.len() as u64));
         let json = json!({
             "output": output.to_string(), "bytes": onnx.len(), "source": source.to_string(), "rows": rows,
             "expected_from": expected_from, "compared": compared, "cures": cures, "pack": pack,

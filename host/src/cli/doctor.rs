@@ -190,23 +190,3 @@ fn counted(count: usize, what: &str) -> String {
 fn chain(error: impl std::error::Error) -> String {
     Failure::from(error).in_a_line()
 }
-
-/// A number of bytes as text, rounded down.
-fn size(bytes: u64) -> String {
-    const UNITS: [(u64, &str); 3] = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
-    let unit = UNITS.iter().find(|(unit, _)| bytes >= *unit);
-    unit.map_or_else(|| format!("{bytes} B"), |(unit, name)| format!("{} {name}", bytes / unit))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sizes_are_rounded_down() {
-        assert_eq!(
-            [0, 1023, 1 << 20, (2 << 30) - 1].map(size),
-            ["0 B", "1023 B", "1 MiB", "1 GiB"]
-        );
-    }
-}

@@ -1,6 +1,7 @@
 //! `hospes evaluate`: a model on held-out rows, on each backend of this machine or as a published function.
 
 mod published;
+mod reported;
 mod show;
 pub(super) mod subject;
 
@@ -14,14 +15,15 @@ use crate::backend::BackendKind;
 use crate::data::croissant::Croissant;
 use crate::data::{self, DataSet, LabelKind, PictureOptions};
 use crate::evaluate::{
-    Answers, Evaluator, Feed, Loaded, Metric, Preparation, RUNS, Report, Rows, Run, interleaved,
-    judge, profile,
+    Answers, Evaluator, Feed, Figures, Loaded, Metric, Preparation, RUNS, Report, Rows, Run,
+    interleaved, judge, profile,
 };
 use crate::host::inference_settings;
 use hospes_cli::Context;
 use hospes_cli::document::Force;
 use hospes_cli::failure::{During as _, Failure};
 use hospes_cli::screen::{Answer, Progress};
+use reported::Said;
 use subject::Model;
 
 /// Measure a model on held-out data.
@@ -65,8 +67,12 @@ pub struct Evaluate {
     #[arg(long = "text", value_name = "COLUMN")]
     text: Vec<String>,
     /// Use the first rows only.
-    #[arg(long, value_name = "COUNT")]
+    #[arg(long, value_name = "COUNT", conflicts_with = "report")]
     rows: Option<usize>,
+    /// Compare the figures with those that a report has of the same rows: `report.json` of `hospes train`, or what `--json` printed. The
+    /// exit code is 1 if they differ.
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
     #[command(flatten)]
     pictures: Pictures,
     /// Write the reference for monitoring: bins and counts of inputs and outputs. Needs at least 2,000 rows.
@@ -159,6 +165,7 @@ impl Evaluate {
         let reference = self.reference.as_deref().map(Model::read).transpose()?;
         let (data, licence) = self.read_data()?;
         let metric = self.metric(&data)?;
+        let said = self.report.as_deref().map(|path| Said::read(path, &data)).transpose()?;
         // Without its folder: a report can become part of a bundle, and where the data lie is nobody's business.
         let name = self.data.file_name().unwrap_or(self.data.as_os_str()).to_string_lossy();
         let rows = Rows::of(name.into_owned(), &data, licence);
@@ -175,6 +182,9 @@ impl Evaluate {
             self.measure(context, &runtime, (&model, reference.as_ref(), &data), &mut report);
         runtime.shutdown_background();
         let answers = answers?;
+        if let Some(said) = said.filter(|_| report.has_run()) {
+            said.compare(&mut report)?;
+        }
         if let (Some(path), Some(answers)) = (&self.profile, &answers) {
             let counted = profile(&data, answers).during(|| "no profile was written".into())?;
             self.force.write(path, &serde_json::to_vec(&counted)?)?;
@@ -185,7 +195,7 @@ impl Evaluate {
             context.screen.note(&format!("wrote {}", path.display()));
         }
         let (plain, json) = (show::plain(&report), serde_json::to_value(&report)?);
-        Ok(if report.has_run() {
+        Ok(if report.has_run() && !report.differs() {
             Answer::Text { plain, json }
         } else {
             Answer::Refused { plain, json }
@@ -195,7 +205,6 @@ impl Evaluate {
     /// The rows, and their licence if a `croissant.json` beside them names one.
     fn read_data(&self) -> Result<(DataSet, Option<String>), Failure> {
         let options = data::Options {
-            format: None,
             label: self.label.clone(),
             labels: match self.metric {
                 Some(MetricName::R2) => LabelKind::Numbers,
@@ -204,6 +213,7 @@ impl Evaluate {
             },
             text: self.text.clone(),
             pictures: self.pictures.options(),
+            ..data::Options::default()
         };
         let whole = data::read(&self.data, &options)?;
         let described = Croissant::beside(&self.data)?;
@@ -239,12 +249,11 @@ impl Evaluate {
             (Some(metric), None) if compares => {
                 Err(crate::evaluate::JudgeError::NoReference { metric }.into())
             }
-            (Some(metric), Some(_)) if !compares => {
-                let text =
-                    format!("`{}` compares with labels, not with `--reference`", metric.name());
-                Err(Failure::new(text).fix("leave `--reference` out, or measure `agreement`"))
+            (Some(Metric::Accuracy), Some(_)) => {
+                Err(Failure::new("`accuracy` compares with labels, not with `--reference`")
+                    .fix("leave `--reference` out, or measure `agreement`"))
             }
-            (Some(metric), _) if !compares && data.labels().is_none() => {
+            (Some(metric), None) if !compares && data.labels().is_none() => {
                 Err(crate::evaluate::JudgeError::NoLabels { metric }.into())
             }
             _ => Ok(metric),
@@ -294,18 +303,38 @@ impl Evaluate {
                         data,
                         &self.pictures.preparation(),
                     )?;
-                    if let Some(metric) = report.metric {
-                        let labels = data.labels();
-                        let output = self.output.as_deref();
-                        run.figures =
-                            Some(judge(metric, &answers, output, labels, compared.as_ref())?);
-                    }
+                    run.figures = self.judge(&answers, data, compared.as_ref(), report)?;
                     report.runs.push(run);
                     Ok(Some(answers))
                 }
                 (Model::File { .. }, None) => Ok(None),
             }
         })
+    }
+
+    /// The figures of answers. What a model answers decides what is measured, unless `--metric` says it.
+    fn judge(
+        &self,
+        answers: &Answers,
+        data: &DataSet,
+        compared: Option<&Answers>,
+        report: &mut Report,
+    ) -> Result<Option<Figures>, Failure> {
+        let Some(metric) = report.metric else { return Ok(None) };
+        let (output, labels) = (self.output.as_deref(), data.labels());
+        let fitting = match self.metric {
+            Some(_) => metric,
+            None => metric.fitting(answers, output, labels)?,
+        };
+        if fitting != metric {
+            report.metric = Some(fitting);
+            report.notes.push(format!(
+                "the model answers one number a row, so `{}` is measured; if it is a score between two classes, name `--metric {}`",
+                fitting.name(),
+                metric.name()
+            ));
+        }
+        Ok(Some(judge(fitting, answers, output, labels, compared)?))
     }
 
     /// The backends to measure on.
@@ -384,13 +413,7 @@ impl Evaluate {
                     continue;
                 }
             };
-            let figures = match report.metric {
-                Some(metric) => {
-                    let output = self.output.as_deref();
-                    Some(judge(metric, &answers, output, data.labels(), compared)?)
-                }
-                None => None,
-            };
+            let figures = self.judge(&answers, data, compared, report)?;
             computed.push((model, feed, figures));
             first.get_or_insert(answers);
         }
@@ -403,7 +426,7 @@ impl Evaluate {
                 place: model.backend().name().to_owned(),
                 error: None,
                 figures: figures.clone(),
-                latency: Some(latency),
+                latency,
                 memory_bytes: model.memory_bytes(),
                 load_ms: Some(model.load_time().as_secs_f64() * 1e3),
             });

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::evaluate::Pictures;
 use super::{MakeRuntime, serve};
 use crate::data::{self, DataSet, Options};
-use crate::evaluate::{Feed, ModelSignature};
+use crate::evaluate::{Feed, ModelSignature, class_names};
 use crate::optimize::execute::{Metric, Rows};
 use crate::optimize::{Limits, Made, Method, Report, Task, judge, make};
 use hospes_cli::Context;
@@ -49,7 +49,7 @@ pub struct Optimize {
     /// The column of the labels [default: one named `y`, `label`, `labels`, `target` or `class`].
     #[arg(long, value_name = "COLUMN")]
     label: Option<String>,
-    /// How much may be lost of right answers (or agreement, or cosine).
+    /// How much may be lost: of right answers, or of agreement, R2 or cosine.
     #[arg(long, value_name = "SHARE", default_value = "1%", value_parser = share)]
     max_loss: f64,
     /// How much any class may lose.
@@ -58,7 +58,7 @@ pub struct Optimize {
     /// Only these methods, e.g. `static8,store8`.
     #[arg(long, value_name = "METHODS", value_delimiter = ',')]
     only: Vec<Method>,
-    /// Compare answers by `classes` or `cosine` [default: by classes if there are some].
+    /// Compare answers by `classes`, `r2` or `cosine` [default: as the model answers: `r2` for one number, `cosine` without classes].
     #[arg(long, value_parser = metric)]
     metric: Option<Metric>,
     #[command(flatten)]
@@ -95,8 +95,9 @@ fn share(text: &str) -> Result<f64, String> {
 fn metric(text: &str) -> Result<Metric, String> {
     match text {
         "classes" => Ok(Metric::Classes),
+        "r2" => Ok(Metric::Numbers),
         "cosine" => Ok(Metric::Cosine),
-        _ => Err("name `classes` or `cosine`".into()),
+        _ => Err("name `classes`, `r2` or `cosine`".into()),
     }
 }
 
@@ -111,8 +112,10 @@ impl Optimize {
         let runtime = make_runtime().during(|| "cannot start threads".into())?;
         let workers = Workers::start(runtime, &config)?;
         let signature = workers.signature(&model)?;
-        let held_out = self.rows(&sets.0, &signature)?;
-        let calibration = sets.1.map(|set| self.rows(&set, &signature)).transpose()?;
+        let classes = class_names(&model);
+        let rows = |set| self.rows(set, &signature, classes.clone());
+        let held_out = rows(&sets.0)?;
+        let calibration = sets.1.as_ref().map(rows).transpose()?;
         let usual = Method::ALL.into_iter().filter(|method| method.is_usual());
         let methods: Vec<Method> =
             if self.only.is_empty() { usual.collect() } else { self.only.clone() };
@@ -155,21 +158,19 @@ impl Optimize {
         Ok((held_out, Some(calibration)))
     }
 
-    /// The rows of a data set one by one, as the model takes them, and the numbers of their classes.
-    fn rows(&self, set: &DataSet, signature: &ModelSignature) -> Result<Rows, Failure> {
+    /// The first rows of a data set one by one, as the model takes them.
+    fn rows(
+        &self,
+        set: &DataSet,
+        signature: &ModelSignature,
+        classes: Option<Vec<String>>,
+    ) -> Result<Rows, Failure> {
         let count = set.rows().min(self.rows.get());
-        let feed = Feed::new(signature, set, &self.pictures.preparation());
+        let first = set.select(&(0..count).collect::<Vec<_>>());
+        let feed = Feed::new(signature, &first, &self.pictures.preparation());
         let feed = feed.during(|| "the data do not fit the model".into())?;
         let inputs = (0..count).map(|at| feed.inputs(at..at + 1)).collect::<Result<_, _>>()?;
-        let classes = set.labels().and_then(|labels| labels.classes());
-        let truth = classes.map(|classes| {
-            let number = |class: &u32| {
-                let name = classes.names().get(*class as usize);
-                name.and_then(|name| name.parse().ok()).unwrap_or(*class)
-            };
-            classes.of().iter().take(count).map(number).collect()
-        });
-        Ok(Rows { inputs, truth })
+        Ok(Rows { inputs, labels: first.labels().cloned(), batch: feed.batch(), classes })
     }
 
     fn answer(&self, report: &Report, best: Option<Made>) -> Result<Answer, Failure> {

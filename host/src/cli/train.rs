@@ -16,6 +16,7 @@ use serde_json::json;
 
 use super::MakeRuntime;
 use super::serve::Settings;
+use crate::config::about_bytes;
 use crate::evidence::chart::{self, Series};
 use crate::id::Digest;
 use crate::config::Config;
@@ -338,7 +339,7 @@ fn curves(finished: &Finished) -> String {
 fn answer(report: &Report, out: &Path, signer: Option<&str>) -> Answer {
     let mut plain = format!("wrote {}\n", out.join("model.onnx").display());
     let mut line = |name: &str, text: String| plain += &format!("  {name:<9}  {text}\n");
-    line("model", format!("{} bytes, {}", report.model.bytes, report.model.sha256));
+    line("model", format!("{}, {}", about_bytes(report.model.bytes), report.model.sha256));
     let metrics: Vec<String> =
         report.metrics.iter().map(|(name, value)| format!("{name} {value:.4}")).collect();
     line("metrics", metrics.join(", "));

@@ -338,7 +338,10 @@ fn cells(
             DataType::Bytes => {
                 texts(set, &column.name, &column.tensor, known.map(|known| &known[at]))?
             }
-            _ => (Vec::new(), numbers(&column.tensor).ok_or_else(not_cells)?),
+            _ => {
+                let numbers = column.tensor.numbers().ok_or_else(not_cells)?;
+                (Vec::new(), numbers.into_iter().map(|number| number as f32).collect())
+            }
         };
         let missing = values.iter().filter(|value| !value.is_finite()).count();
         if let Some(row) = values.iter().position(|value| !value.is_finite()) {
@@ -391,28 +394,4 @@ fn texts(
         }
     }
     Ok((categories, places))
-}
-
-/// A tensor's numbers; `None` if it has none.
-fn numbers(tensor: &Tensor) -> Option<Vec<f32>> {
-    let data = tensor.data();
-    macro_rules! as_f32 {
-        ($kind:ty) => {{
-            let (numbers, _) = data.as_chunks::<{ size_of::<$kind>() }>();
-            numbers.iter().map(|bytes| <$kind>::from_le_bytes(*bytes) as f32).collect()
-        }};
-    }
-    Some(match tensor.data_type() {
-        DataType::F32 => as_f32!(f32),
-        DataType::F64 => as_f32!(f64),
-        DataType::I64 => as_f32!(i64),
-        DataType::I32 => as_f32!(i32),
-        DataType::I16 => as_f32!(i16),
-        DataType::I8 => as_f32!(i8),
-        DataType::U64 => as_f32!(u64),
-        DataType::U32 => as_f32!(u32),
-        DataType::U16 => as_f32!(u16),
-        DataType::U8 | DataType::Bool => as_f32!(u8),
-        _ => return None,
-    })
 }

@@ -30,7 +30,9 @@ impl Run {
         run.write("events.jsonl", b"{\"epoch\": 1}\n");
         run.write("README.md", README.as_bytes());
         let test = Digest::of(b"6.3,3.3,6.0,2.5\n");
-        let report = json!({"version": 1, "metrics": {"accuracy": 0.95}, "data": {"test": {"sha256": test}}});
+        let (metrics, data) = (json!({"accuracy": 0.95}), json!({"test": {"sha256": test}}));
+        let report =
+            json!({"version": 1, "metrics": metrics, "data": data, "recipe": {"native": {}}});
         run.write("report.json", report.to_string().as_bytes());
         let proof = run.training().sign(key).expect("within the limits");
         run.write("provenance.dsse", &proof.to_bytes());
@@ -167,7 +169,7 @@ fn a_model_is_published_with_its_proof_and_the_market_shows_it() {
     assert_eq!((&page["lineage"], &page["evaluations"]), (lineage, &offer["evaluations"]));
     let market = plain(&["market", "--long", "--host", &format!("http://{}", host.address())]);
     assert!(market.contains("trained by hospes-train 0.1.0"), "{market}");
-    assert!(market.contains("accuracy 0.9667 on iris (test), found by the publisher"), "{market}");
+    assert!(market.contains("accuracy 0.9667 on iris (test), stated by the publisher"), "{market}");
     let shown = plain(&["inspect", &run.text("iris.wasm")]);
     assert!(shown.contains("SLSA build level 1: who trained it says so"), "{shown}");
 }

@@ -34,6 +34,7 @@ mod fronts;
 mod fuzz_targets;
 mod handlers;
 mod hang_ups;
+mod held_out;
 mod hostile;
 mod hostile_components;
 mod hostile_models;

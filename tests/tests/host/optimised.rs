@@ -86,9 +86,8 @@ impl Files {
             let columns = set.columns().iter();
             columns.map(|column| (column.name.clone(), set.slice(column, at..at + 1))).collect()
         };
-        let classes = set.labels().and_then(|labels| labels.classes());
-        let truth = classes.map(|classes| classes.of()[..count].to_vec());
-        Rows { inputs: (0..count).map(row).collect(), truth }
+        let labels = set.select(&(0..count).collect::<Vec<_>>()).labels().cloned();
+        Rows { inputs: (0..count).map(row).collect(), labels, ..Rows::default() }
     }
 }
 
@@ -188,7 +187,7 @@ fn a_net_for_pictures_is_judged_by_its_answers_and_takes_no_dynamic_integers() {
     assert!(answers.value >= 0.7, "{}", report.table());
     assert!(found.size < 0.4, "{}", report.table());
     assert_eq!(found.refused.is_some(), answers.bound > 0.06, "{}", report.table());
-    let few = Rows { inputs: rows.inputs[..30].to_vec(), truth: None };
+    let few = Rows { inputs: rows.inputs[..30].to_vec(), ..Rows::default() };
     let asked = Asked { held_out: &few, calibration: None, limits };
     let report = asked.report(&here, &original, &[Method::Dynamic8All]);
     let dynamic = verdict(&report, Method::Dynamic8All);

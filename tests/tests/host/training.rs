@@ -7,8 +7,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 use std::time::{Duration, Instant};
 
+use hospes::data::write_npz;
+use hospes::tensor::{DataType, Tensor};
 use serde_json::Value;
-use system_tests::{HostProcess, built, workspace};
+use system_tests::{HostProcess, built, simple, workspace};
 use tempfile::TempDir;
 
 /// Runs `hospes train` in a folder. ONNX Runtime is where the tests' is.
@@ -318,6 +320,26 @@ fn a_script_of_pytorch_trains_under_the_contract() {
     let report = report(&train(folder.path(), &["pytorch.toml", "--threads", "1"]));
     agree(&report);
     assert!(report["metrics"]["accuracy"].as_f64().expect("a number") >= 0.8, "{report}");
+}
+
+#[test]
+fn a_file_of_answers_without_any_answer_is_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    write(&folder.path().join("trained.onnx"), simple());
+    let row = Tensor::new(DataType::I32, vec![1, 16], vec![7; 64].into()).expect("fits");
+    let inputs = write_npz([("INPUT0", &row), ("INPUT1", &row)]).expect("written");
+    write(&folder.path().join("rows.npz"), inputs);
+    write(&folder.path().join("data.csv"), "x,y\n1,a\n");
+    let script = "import os, shutil, sys\n\
+        shutil.copy(sys.argv[1], os.environ['SM_MODEL_DIR'] + '/model.onnx')\n\
+        shutil.copy(sys.argv[2], os.environ['SM_OUTPUT_DATA_DIR'] + '/answers.npz')\n";
+    write(&folder.path().join("copy.py"), script);
+    let recipe = "[data]\ntrain = { path = \"data.csv\" }\n[command]\n\
+        argv = [\"python3\", \"copy.py\", \"trained.onnx\", \"rows.npz\"]\n";
+    write(&folder.path().join("copy.toml"), recipe);
+    let output = train(folder.path(), &["copy.toml"]);
+    refused(&output, "`answers.npz` has no answers");
+    assert!(!folder.path().join("copy/model.onnx").exists());
 }
 
 #[test]

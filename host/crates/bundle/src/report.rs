@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
+use serde::de::IgnoredAny;
 
 use super::lineage::{EVALUATIONS_MAX, Evaluation, Figure, FoundBy};
 use hospes_core::id::Digest;
@@ -12,8 +13,11 @@ use hospes_core::id::Digest;
 /// Largest report to read, in bytes.
 pub const REPORT_BYTES_MAX: usize = 16 << 20;
 
-/// Names of data that a training did not learn from, the best first.
-const HELD_OUT: [&str; 4] = ["test", "held-out", "validation", "valid"];
+/// Names of data that a training neither learns from nor stops by, the best first. Validation data are none: they choose the weights.
+const HELD_OUT: [&str; 2] = ["test", "held_out"];
+
+/// What Hospes' own trainer finds on the data set `test`. Its other metrics are of the rows that it learns from or stops by.
+const OF_NATIVE: [&str; 3] = ["accuracy", "r2", "test_loss"];
 
 /// Why a report has no figures for a manifest.
 #[derive(Debug, thiserror::Error)]
@@ -26,6 +30,11 @@ pub enum ReportError {
         "the report has neither `runs` nor `metrics`: use the file that `hospes evaluate --json` or `hospes train` wrote"
     )]
     NoFigures,
+    #[error(
+        "the training has no figures of held-out rows: train with a data set `test` (and for a script name such metrics in `held_out` of \
+         `[command]`), or pack the report of `hospes evaluate --json`"
+    )]
+    NotHeldOut,
     #[error(
         "the report has {count} figures, more than the {EVALUATIONS_MAX} allowed: evaluate less in one report"
     )]
@@ -50,9 +59,33 @@ struct Report {
     runs: Option<Vec<Run>>,
     /// Of `hospes train`: the last value of each metric.
     metrics: Option<BTreeMap<String, f64>>,
+    /// Of `hospes train`: who trained.
+    #[serde(default)]
+    recipe: Recipe,
     /// Of `hospes train`: the data sets by name. Of `hospes evaluate`: the one.
     #[serde(default)]
     data: serde_json::Value,
+}
+
+/// The part of a recipe that says which metrics are of held-out rows.
+#[derive(Default, Deserialize)]
+struct Recipe {
+    native: Option<IgnoredAny>,
+    command: Option<Command>,
+}
+
+#[derive(Deserialize)]
+struct Command {
+    #[serde(default)]
+    held_out: Vec<String>,
+}
+
+impl Recipe {
+    fn is_held_out(&self, metric: &str) -> bool {
+        let of_script = |command: &Command| command.held_out.iter().any(|name| name == metric);
+        self.native.is_some() && OF_NATIVE.contains(&metric)
+            || self.command.as_ref().is_some_and(of_script)
+    }
 }
 
 #[derive(Default, Deserialize)]
@@ -106,7 +139,9 @@ pub fn evaluations(json: &[u8]) -> Result<Reported, ReportError> {
     let model = report.model.sha256;
     let evaluations = match report {
         Report { runs: Some(runs), data, .. } => of_evaluation(&runs, &data)?,
-        Report { metrics: Some(metrics), data, .. } => of_training(metrics, &data)?,
+        Report { metrics: Some(metrics), recipe, data, .. } => {
+            of_training(metrics, &recipe, &data)?
+        }
         Report { .. } => return Err(ReportError::NoFigures),
     };
     if evaluations.len() > EVALUATIONS_MAX {
@@ -147,44 +182,71 @@ fn of_evaluation(runs: &[Run], data: &serde_json::Value) -> Result<Vec<Evaluatio
     Ok(found.into_iter().map(named).collect())
 }
 
-/// The last metrics of a training. It does not say which data each is about, so they are listed under the held-out data, if there is some.
+/// The last metrics of a training, as far as they are of held-out rows.
 fn of_training(
     metrics: BTreeMap<String, f64>,
+    recipe: &Recipe,
     data: &serde_json::Value,
 ) -> Result<Vec<Evaluation>, ReportError> {
     let sets: BTreeMap<String, Read> = BTreeMap::deserialize(data).map_err(ReportError::Json)?;
     let held_out = HELD_OUT.iter().find_map(|name| sets.get_key_value(*name));
-    let (data, data_sha256) = match held_out {
-        Some((name, read)) => (name.as_str(), Some(read.sha256)),
-        None => ("training", None),
-    };
+    let Some((data, read)) = held_out else { return Err(ReportError::NotHeldOut) };
     let evaluation = |(metric, value): (String, f64)| {
         // A loss may be NaN at the end; then there is nothing to say.
-        let value = Figure::try_from(value).ok()?;
-        let data = data.to_owned();
+        let value = Figure::try_from(value).ok().filter(|_| recipe.is_held_out(&metric))?;
+        let (data, data_sha256) = (data.clone(), Some(read.sha256));
         let (low, high, rows) = (None, None, None);
         Some(Evaluation { data, data_sha256, metric, value, low, high, rows, by: FoundBy::Trainer })
     };
-    Ok(metrics.into_iter().filter_map(evaluation).collect())
+    let found: Vec<Evaluation> = metrics.into_iter().filter_map(evaluation).collect();
+    if found.is_empty() { Err(ReportError::NotHeldOut) } else { Ok(found) }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    /// In the form of `report.json`, with the data sets of these names.
+    fn trained(recipe: &str, sets: &[&str]) -> String {
+        let sets: Vec<String> = sets
+            .iter()
+            .map(|set| format!(r#""{set}": {{"sha256": "{}"}}"#, Digest::of(set.as_bytes())))
+            .collect();
+        format!(
+            r#"{{"version": 1, "recipe": {recipe}, "data": {{{}}}, "gate": [], "metrics": {{"accuracy": 0.905, "loss": 0.3,
+                "test_loss": 0.4, "validation_accuracy": 0.99, "validation_loss": 0.2}}}}"#,
+            sets.join(", ")
+        )
+    }
+
     #[test]
-    fn a_training_s_metrics_are_about_its_held_out_data() {
-        let digest = Digest::of(b"rows");
-        let report = format!(
-            r#"{{"version": 1, "data": {{"train": {{"sha256": "{}"}}, "test": {{"sha256": "{digest}", "bytes": 4}}}},
-                "metrics": {{"accuracy": 0.905, "loss": 0.3}}, "gate": []}}"#,
-            Digest::of(b"other")
-        );
+    fn only_metrics_of_held_out_rows_are_taken_from_a_training() {
+        let native = r#"{"native": {"epochs": 3}, "command": null}"#;
+        let report = trained(native, &["train", "test", "validation"]);
         let found = evaluations(report.as_bytes()).expect("figures").evaluations;
-        assert_eq!(found.len(), 2);
-        let Evaluation { data, data_sha256, metric, value, by, .. } = &found[0];
-        assert_eq!((&**data, *data_sha256, &**metric), ("test", Some(digest), "accuracy"));
+        let metrics: Vec<&str> = found.iter().map(|one| &*one.metric).collect();
+        assert_eq!(metrics, ["accuracy", "test_loss"], "neither loss nor validation");
+        let Evaluation { data, data_sha256, value, by, .. } = &found[0];
+        assert_eq!((&**data, *data_sha256), ("test", Some(Digest::of(b"test"))));
         assert_eq!((value.get(), *by), (0.905, FoundBy::Trainer));
+    }
+
+    #[test]
+    fn a_script_s_metrics_count_where_its_recipe_says_that_they_are_of_held_out_rows() {
+        let script = r#"{"command": {"argv": ["x"], "held_out": ["accuracy"]}}"#;
+        let found = evaluations(trained(script, &["train", "test"]).as_bytes()).expect("one");
+        assert_eq!((found.evaluations.len(), &*found.evaluations[0].metric), (1, "accuracy"));
+        let silent = r#"{"command": {"argv": ["x"]}}"#;
+        let native = r#"{"native": {}}"#;
+        for (recipe, sets) in [
+            (silent, &["train", "test"][..]),
+            (script, &["train", "validation"]),
+            (native, &["train"]),
+            ("{}", &["train", "test"]),
+        ] {
+            let refused = evaluations(trained(recipe, sets).as_bytes());
+            assert!(matches!(refused, Err(ReportError::NotHeldOut)), "{recipe} {refused:?}");
+        }
     }
 
     /// In the form of `hospes evaluate --json`.
@@ -228,7 +290,13 @@ mod tests {
         assert!(matches!(refused("{}"), ReportError::NoFigures));
         assert!(matches!(refused(r#"{"metrics": {"a": 1}}"#), ReportError::Json(_)));
         let many: Vec<_> = (0..=EVALUATIONS_MAX).map(|n| format!(r#""m{n}": {n}"#)).collect();
-        let many = format!(r#"{{"metrics": {{{}}}, "data": {{}}}}"#, many.join(","));
+        let names: Vec<_> = (0..=EVALUATIONS_MAX).map(|n| format!(r#""m{n}""#)).collect();
+        let many = format!(
+            r#"{{"metrics": {{{}}}, "data": {{"test": {{"sha256": "{}"}}}}, "recipe": {{"command": {{"held_out": [{}]}}}}}}"#,
+            many.join(","),
+            Digest::of(b"rows"),
+            names.join(",")
+        );
         let refused_many = refused(&many);
         assert!(
             matches!(refused_many, ReportError::TooMany { count } if count == EVALUATIONS_MAX + 1)

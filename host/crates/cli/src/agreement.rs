@@ -11,7 +11,6 @@ use super::document::{self, Force, Reference};
 use super::event::{self, Happen};
 use super::failure::{During as _, Failure};
 use super::offer::{self, New};
-use super::quantities;
 use super::screen::{Answer, printable, table};
 use super::simulate::SimulatedCall;
 use hospes_agreement::events::Change;
@@ -131,7 +130,7 @@ pub fn is_proposed(submitted: &Submitted) -> bool {
 /// What is used, and what is left.
 fn limit_shown(limit: &LimitUse) -> (String, String) {
     let (amount, unit): (fn(u64) -> String, &str) = match limit.limit.as_str() {
-        "bytes" => (quantities::show_bytes, ""),
+        "bytes" => (hospes_config::about_bytes, ""),
         "callsInPeriod" => (|calls| calls.to_string(), " calls of the period"),
         "timeMicros" => (millionths, " s"),
         // The agreement says in which currency.

@@ -8,9 +8,9 @@ use serde_json::json;
 
 use super::failure::{During as _, Failure};
 use super::origin;
-use super::quantities::show_bytes;
 use super::screen::{Answer, printable};
 use hospes_bundle::{self as bundle, Inspection, Manifest};
+use hospes_config::about_bytes;
 
 /// Show what is in a bundle.
 ///
@@ -90,8 +90,12 @@ pub fn page(manifest: &Manifest) -> String {
         page += &format!("  function  {}  ({})\n", function.name, function.export);
     }
     for model in models {
-        page +=
-            &format!("  model     {}  {}  {}\n", model.name, show_bytes(model.bytes), model.sha256);
+        page += &format!(
+            "  model     {}  {}  {}\n",
+            model.name,
+            about_bytes(model.bytes),
+            model.sha256
+        );
     }
     let lists = [
         ("task", card.task.as_slice()),

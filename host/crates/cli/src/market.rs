@@ -4,6 +4,7 @@ use clap::Args;
 
 use super::Context;
 use super::failure::Failure;
+use super::origin::figure;
 use super::screen::{Answer, printable, table};
 use hospes_core::id::Digest;
 use hospes_wire::market::{Offer, Page};
@@ -73,13 +74,8 @@ fn quality(description: &Description) -> String {
     let Description { evaluations, derived_from, lineage, .. } = description;
     let mut page = String::new();
     for one in evaluations {
-        let interval = match (one.low, one.high) {
-            (Some(low), Some(high)) => format!(" ({low:.4} to {high:.4})"),
-            _ => String::new(),
-        };
-        let rows = one.rows.map_or_else(String::new, |rows| format!(", {rows} rows"));
-        let Evaluation { metric, value, data, by, .. } = one;
-        page += &format!("  {metric} {value}{interval} on {data}{rows}, found by the {by}\n");
+        let Evaluation { metric, value, low, high, data, rows, by, .. } = one;
+        page += &figure(metric, (*value, low.zip(*high)), (data, *rows), by);
     }
     for Derivation { bundle, model, how } in derived_from {
         if let Some(digest) = bundle.as_ref().or(model.as_ref()) {
@@ -162,8 +158,8 @@ mod tests {
             page(&read(&offer)),
             format!(
                 "acme/iris 1.0.0  (MIT)\n  Sorts flowers.\n  \
-                 accuracy 0.9 (0.8800 to 0.9200) on test, 1000 rows, found by the evaluation\n  \
-                 f1 0.5 on imdb, found by the publisher\n  optimised from {id}\n  \
+                 accuracy 0.9 (0.8800 to 0.9200) on test, 1000 rows, found by `hospes evaluate`\n  \
+                 f1 0.5 on imdb, stated by the publisher\n  optimised from {id}\n  \
                  trained by hospes-train 0.1.0, says {party}, the publisher (SLSA build level 1)\n    \
                  on train {id}, CC0-1.0\n  offered by {party}\n  offer {id}\n"
             )

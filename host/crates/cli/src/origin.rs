@@ -8,12 +8,12 @@ use serde_json::{Value, json};
 
 use super::document::Reference;
 use super::failure::{During as _, Failure};
-use super::quantities::show_bytes;
 use hospes_bundle::provenance::{Artifact, Code, Content, Provenance};
 use hospes_bundle::{
     self as bundle, Derivation, Evaluation, How, HowError, Inspection, Manifest, OriginFiles, Said,
     Trained,
 };
+use hospes_config::about_bytes;
 use hospes_core::id::{IdError, Party};
 
 /// Most figures that a page shows; all are in the JSON.
@@ -114,7 +114,14 @@ pub(crate) fn lines(manifest: &Manifest) -> String {
         }
     }
     for one in manifest.evaluations.iter().take(FIGURES_SHOWN_MAX) {
-        page += &figure(one);
+        let Evaluation { data, metric, value, low, high, rows, by, .. } = one;
+        let by = match by {
+            bundle::FoundBy::Evaluation => "evaluation",
+            bundle::FoundBy::Trainer => "trainer",
+            bundle::FoundBy::Publisher => "publisher",
+        };
+        let interval = low.zip(*high).map(|(low, high)| (low.get(), high.get()));
+        page += &figure(metric, (value.get(), interval), (data, *rows), by);
     }
     if let Some(more) = manifest.evaluations.len().checked_sub(FIGURES_SHOWN_MAX + 1) {
         page += &format!("  and {} more figures: see `--json`\n", more + 1);
@@ -122,19 +129,22 @@ pub(crate) fn lines(manifest: &Manifest) -> String {
     page
 }
 
-fn figure(one: &Evaluation) -> String {
-    let Evaluation { data, metric, value, low, high, rows, by, .. } = one;
-    let interval = match (low, high) {
-        (Some(low), Some(high)) => format!(" ({low:.4} to {high:.4})"),
-        _ => String::new(),
-    };
-    let rows = rows.map_or_else(String::new, |rows| format!(", {rows} rows"));
+/// A figure about a model as a line of a page. `by` is as in the manifest's JSON.
+pub(crate) fn figure(
+    metric: &str,
+    (value, interval): (f64, Option<(f64, f64)>),
+    (data, rows): (&str, Option<u64>),
+    by: &str,
+) -> String {
+    let interval = interval.map(|(low, high)| format!(" ({low:.4} to {high:.4})"));
+    let rows = rows.map(|rows| format!(", {rows} rows"));
     let by = match by {
-        bundle::FoundBy::Evaluation => "hospes evaluate",
-        bundle::FoundBy::Trainer => "the trainer",
-        bundle::FoundBy::Publisher => "the publisher's statement",
+        "evaluation" => "found by `hospes evaluate`",
+        "publisher" => "stated by the publisher",
+        _ => "found by the trainer",
     };
-    format!("  {metric} {value}{interval} on {data}{rows}, by {by}\n")
+    let (interval, rows) = (interval.unwrap_or_default(), rows.unwrap_or_default());
+    format!("  {metric} {value}{interval} on {data}{rows}, {by}\n")
 }
 
 /// What a bundle carries besides its models, as lines of a page.
@@ -144,7 +154,7 @@ pub(crate) fn extras(inspection: &Inspection) -> String {
     let mut page = extras.provenance().map(proof).unwrap_or_default();
     for (what, bytes) in [("profile", extras.profile_bytes()), ("card", extras.card_bytes())] {
         if let Some(bytes) = bytes {
-            page += &format!("  {what:9} {}\n", show_bytes(bytes as u64));
+            page += &format!("  {what:9} {}\n", about_bytes(bytes as u64));
         }
     }
     page
@@ -181,7 +191,7 @@ fn proof(provenance: &Provenance, manifest: &Manifest, publisher: Option<Party>)
     page += &format!("  recipe    {} {}{seed}\n", training.recipe.name, training.recipe.sha256);
     for data in &training.data {
         let licence = data.licence.as_deref().unwrap_or("no licence stated");
-        let bytes = show_bytes(data.content.bytes());
+        let bytes = about_bytes(data.content.bytes());
         page +=
             &format!("  data      {} {}, {bytes}, {licence}\n", data.name, data.content.digest());
     }

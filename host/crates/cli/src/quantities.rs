@@ -103,11 +103,6 @@ pub fn number<T: FromStr>(text: &str) -> Result<T, QuantityError> {
     text.parse().map_err(|_| QuantityError::Number(text.into()))
 }
 
-/// A size as text.
-pub fn show_bytes(bytes: u64) -> String {
-    indicatif::BinaryBytes(bytes).to_string()
-}
-
 /// `12` and `d` for `12d`; `None` if either is missing.
 fn number_and_unit(text: &str) -> Option<(u64, &str)> {
     let end = text.find(|c: char| !c.is_ascii_digit())?;

@@ -22,7 +22,7 @@ use hospes_core::id::AccountName;
 pub use address::{AddressError, BaseUrl, Network, Origin, is_host};
 pub use backend::BackendChoice;
 pub use listen::{ListenAddress, ListenAddressError};
-pub use units::{parse_bytes, show_bytes};
+pub use units::{about_bytes, parse_bytes, show_bytes};
 
 const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;

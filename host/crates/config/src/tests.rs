@@ -106,6 +106,10 @@ fn sizes_are_read_and_written() {
     for text in ["", "KiB", "1.5MiB", "-1", "+1B", "1XB", "99999999999999999999"] {
         assert_eq!(parse_bytes(text), None, "{text}");
     }
+    assert_eq!(
+        [0, 1023, 1536, 10 << 20, 5 << 30].map(about_bytes),
+        ["0 B", "1023 B", "1.50 KiB", "10.00 MiB", "5.00 GiB"]
+    );
     for bytes in [0, 1, 1000, 1024, 1025, 3 << 20, 1 << 30] {
         assert_eq!(parse_bytes(&show_bytes(bytes)), Some(bytes));
     }

@@ -43,6 +43,15 @@ pub fn show_bytes(bytes: u64) -> String {
     }
 }
 
+/// A size as people read it, rounded: `1.50 MiB`.
+pub fn about_bytes(bytes: u64) -> String {
+    let unit = UNITS.iter().find(|(unit, size)| unit.ends_with("iB") && bytes >= *size);
+    match unit {
+        Some((unit, size)) => format!("{:.2} {unit}", bytes as f64 / *size as f64),
+        None => format!("{bytes} B"),
+    }
+}
+
 /// Reads a country: three capital letters, or nothing.
 pub fn country<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     let text = String::deserialize(deserializer)?;

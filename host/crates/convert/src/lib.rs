@@ -19,7 +19,7 @@ pub use pickle::{PickleError, Pickled};
 pub use python::Python;
 pub use state_dict::{Weight, weights};
 pub use trees::{FEATURES_MAX, TARGETS_MAX, TREE_NODES_MAX};
-pub use verify::{Compared, EXPECTED, EXPECTED_LABELS, Execute, Named, NotRun, TOLERANCE};
+pub use verify::{Compared, EXPECTED, EXPECTED_LABELS, Execute, Named, NotRun};
 
 use std::fmt;
 use std::path::Path;
@@ -179,16 +179,14 @@ pub fn convert(
     })?;
     progress("comparing with the source");
     // Both count, if both are there: the given answers and the library's.
-    let mut compared = Vec::new();
-    if has_answers {
-        compared = verify::verify(&onnx, &interface, &rows, &rows, execute)?;
-    }
-    let expected_from = match &answers {
-        Some(answers) => {
-            compared = verify::verify(&onnx, &interface, &rows, answers, execute)?;
-            format!("{source} itself")
-        }
-        None => format!("`{}`", task.rows.display()),
+    let given = has_answers.then_some(&rows);
+    let expected: Vec<&DataSet> = given.into_iter().chain(&answers).collect();
+    let compared = verify::verify(&onnx, &interface, &rows, &expected, execute)?;
+    let file = format!("`{}`", task.rows.display());
+    let expected_from = match (has_answers, &answers) {
+        (true, Some(_)) => format!("{file} and {source} itself"),
+        (false, Some(_)) => format!("{source} itself"),
+        (_, None) => file,
     };
     Ok(Converted { onnx, source, rows: rows.rows(), expected_from, compared, cures })
 }

@@ -1,20 +1,18 @@
 //! The proof that a converted model answers as its source: the same rows through both.
 //!
 //! The source's answers are arrays named `expected` and `expected_labels`, given with the rows or computed by the source's own library. Every
-//! backend that loads the model must give them: labels equal, numbers within [`TOLERANCE`].
+//! backend that loads the model must give them: labels equal, numbers within [`ROUNDING`].
 
 use bytes::Bytes;
 use hospes_core::backend::BackendKind;
 use hospes_core::tensor::{DataType, Tensor};
 use hospes_data::{Column, DataSet};
+use hospes_evidence::{Apart, ROUNDING, farthest};
 use hospes_onnx::model::ElementType;
 use hospes_onnx::{Interface, Port};
 use serde::Serialize;
 
 use super::error::{ConvertError, refused};
-
-/// Largest difference of two numbers, relative to the source's if that is above 1.
-pub const TOLERANCE: f64 = 1e-5;
 
 /// Rows that are computed at once.
 const ROWS_AT_ONCE: usize = 128;
@@ -105,7 +103,7 @@ fn no_column(port: &Port, rows: &DataSet) -> ConvertError {
 fn table(columns: &[&Column]) -> Option<Tensor> {
     let lists: Option<Vec<Vec<f64>>> = columns
         .iter()
-        .map(|column| numbers(&column.tensor).filter(|_| column.row_shape().is_empty()))
+        .map(|column| column.tensor.numbers().filter(|_| column.row_shape().is_empty()))
         .collect();
     let lists = lists?;
     let rows = lists.first()?.len();
@@ -124,7 +122,7 @@ fn fitted(tensor: &Tensor, port: &Port) -> Result<Tensor, ConvertError> {
     }
     let data = match wanted {
         Some(wanted) if wanted != tensor.data_type() => {
-            let cast = numbers(tensor).and_then(|numbers| cast(&numbers, wanted));
+            let cast = tensor.numbers().and_then(|numbers| cast(&numbers, wanted));
             cast.ok_or_else(|| {
                 let what = format!("the rows for {port} are {}", tensor.data_type());
                 refused(what, "give them in the type that the model was trained with")
@@ -165,32 +163,11 @@ fn cast(numbers: &[f64], to: DataType) -> Option<Bytes> {
     Some(bytes.into())
 }
 
-/// The elements as numbers; `None` for texts and types that no model here answers.
-#[expect(clippy::cast_precision_loss, reason = "labels and counts are small")]
-pub(crate) fn numbers(tensor: &Tensor) -> Option<Vec<f64>> {
-    fn each<const N: usize>(data: &[u8], number: fn([u8; N]) -> f64) -> Vec<f64> {
-        data.as_chunks::<N>().0.iter().map(|bytes| number(*bytes)).collect()
-    }
-    let data = tensor.data();
-    Some(match tensor.data_type() {
-        DataType::F64 => each(data, f64::from_le_bytes),
-        DataType::F32 => each(data, |bytes| f32::from_le_bytes(bytes).into()),
-        DataType::I64 => each(data, |bytes| i64::from_le_bytes(bytes) as f64),
-        DataType::I32 => each(data, |bytes| i32::from_le_bytes(bytes).into()),
-        DataType::I16 => each(data, |bytes| i16::from_le_bytes(bytes).into()),
-        DataType::U16 => each(data, |bytes| u16::from_le_bytes(bytes).into()),
-        DataType::U32 => each(data, |bytes| u32::from_le_bytes(bytes).into()),
-        DataType::I8 => each(data, |bytes| i8::from_le_bytes(bytes).into()),
-        DataType::U8 | DataType::Bool => each::<1>(data, |[byte]| byte.into()),
-        _ => return None,
-    })
-}
-
 fn is_whole(tensor: &Tensor) -> bool {
     !matches!(tensor.data_type(), DataType::F16 | DataType::Bf16 | DataType::F32 | DataType::F64)
 }
 
-/// Compares a model with its source on every backend.
+/// Compares a model with its source's answers on every backend, which computes the rows once, however many sets of answers there are.
 ///
 /// # Errors
 /// [`ConvertError::Refused`] names the first row that differs, or says that nothing could be compared.
@@ -198,7 +175,7 @@ pub(crate) fn verify(
     model: &Bytes,
     interface: &Interface,
     rows: &DataSet,
-    expected: &DataSet,
+    expected: &[&DataSet],
     execute: &dyn Execute,
 ) -> Result<Vec<Compared>, ConvertError> {
     let inputs = inputs(interface, rows)?;
@@ -217,7 +194,11 @@ pub(crate) fn verify(
         let mut entry =
             Compared { backend, not_loaded: None, numbers: 0, difference_max: 0.0, labels: 0 };
         match execute.compute(model, backend, parts) {
-            Ok(answers) => compare(&mut entry, &answers, expected)?,
+            Ok(answers) => {
+                for expected in expected {
+                    compare(&mut entry, &answers, expected)?;
+                }
+            }
             Err(NotRun::NotLoaded(why)) => entry.not_loaded = Some(why),
             Err(NotRun::Failed(why)) => {
                 let fix = "check that the `--verify` rows are such as the model was trained with";
@@ -242,6 +223,7 @@ fn compare(
     answers: &[Named],
     expected: &DataSet,
 ) -> Result<(), ConvertError> {
+    let before = entry.numbers + entry.labels;
     for name in [EXPECTED, EXPECTED_LABELS] {
         let Some(column) = expected.column(name) else { continue };
         if is_whole(&column.tensor) || name == EXPECTED_LABELS {
@@ -250,7 +232,7 @@ fn compare(
             compare_numbers(entry, answers, column)?;
         }
     }
-    if entry.numbers + entry.labels == 0 {
+    if entry.numbers + entry.labels == before {
         let fix = "add the source's own answers to the `--verify` file as an array `expected`, or let the source's library compute them with `--python`";
         return Err(refused("there is nothing to compare with", fix));
     }
@@ -277,7 +259,7 @@ fn compare_labels(
                     .strings()
                     .map(|text| String::from_utf8_lossy(text).into_owned())
                     .collect(),
-                _ => numbers(tensor).unwrap_or_default().iter().map(f64::to_string).collect(),
+                _ => tensor.numbers().unwrap_or_default().iter().map(f64::to_string).collect(),
             }
         };
         tensors.iter().flat_map(each).collect()
@@ -315,39 +297,36 @@ fn compare_numbers(
     answers: &[Named],
     column: &Column,
 ) -> Result<(), ConvertError> {
-    let theirs = numbers(&column.tensor).unwrap_or_default();
+    let theirs = column.tensor.numbers().unwrap_or_default();
     let outputs = answers.first().map_or(0, Vec::len);
-    let mut best: Option<(f64, usize, f64, f64)> = None;
+    let mut best: Option<(Apart, f64)> = None;
     for at in 0..outputs {
         let tensors = whole_output(answers, at);
         if tensors.iter().any(|tensor| tensor.data_type() == DataType::Bytes) {
             continue;
         }
         let mut ours: Vec<f64> =
-            tensors.iter().flat_map(|tensor| numbers(tensor).unwrap_or_default()).collect();
+            tensors.iter().flat_map(|tensor| tensor.numbers().unwrap_or_default()).collect();
         // Of two classes some libraries answer the second only.
         if ours.len() == 2 * theirs.len() {
             ours = ours.into_iter().skip(1).step_by(2).collect();
         }
-        if ours.len() != theirs.len() {
-            continue;
-        }
-        let found = worst(&ours, &theirs);
-        if best.is_none_or(|best| found.0 < best.0) {
-            best = Some(found);
+        let Some(found) = farthest(&ours, &theirs) else { continue };
+        if best.is_none_or(|(best, _)| found.difference < best.difference) {
+            best = Some((found, ours.get(found.at).copied().unwrap_or_default()));
         }
     }
     let per_row = theirs.len() / column.tensor.shape().first().copied().unwrap_or(1).max(1);
     match best {
-        Some((difference, ..)) if difference <= TOLERANCE => {
+        Some((apart, _)) if apart.difference <= ROUNDING => {
             entry.numbers += theirs.len();
-            entry.difference_max = entry.difference_max.max(difference);
+            entry.difference_max = entry.difference_max.max(apart.difference);
             Ok(())
         }
-        Some((_, at, ours, theirs)) => {
-            let row = at / per_row.max(1);
+        Some((Apart { at, .. }, ours)) => {
+            let (row, theirs) = (at / per_row.max(1), theirs[at]);
             let what = format!(
-                "row {row} has {ours} on `{}`, but {theirs} in `{}` (at most {TOLERANCE} apart)",
+                "row {row} has {ours} on `{}`, but {theirs} in `{}` (at most {ROUNDING} apart)",
                 entry.backend, column.name
             );
             Err(refused(what, WRONG))
@@ -359,19 +338,70 @@ fn compare_numbers(
     }
 }
 
-/// The largest difference, its place, and both values.
-fn worst(ours: &[f64], theirs: &[f64]) -> (f64, usize, f64, f64) {
-    let mut worst = (0.0, 0, 0.0, 0.0);
-    for (at, (one, other)) in ours.iter().zip(theirs).enumerate() {
-        let difference = if one.is_nan() && other.is_nan() || one == other {
-            0.0
-        } else {
-            let difference = (one - other).abs() / other.abs().max(1.0);
-            if difference.is_nan() { f64::INFINITY } else { difference }
-        };
-        if difference > worst.0 {
-            worst = (difference, at, *one, *other);
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use hospes_onnx::model::{Graph, Model, Node, Size, ValueInfo};
+
+    use super::*;
+
+    /// Answers each row with itself, and counts how often it is asked.
+    #[derive(Default)]
+    struct Mirror(Cell<usize>);
+
+    impl Execute for Mirror {
+        fn backends(&self) -> Vec<BackendKind> {
+            vec![BackendKind::Tract]
+        }
+
+        fn compute(
+            &self,
+            _model: &Bytes,
+            _backend: BackendKind,
+            inputs: Vec<Named>,
+        ) -> Result<Vec<Named>, NotRun> {
+            self.0.set(self.0.get() + 1);
+            Ok(inputs)
         }
     }
-    worst
+
+    fn set(columns: &[(&str, &[f64])]) -> DataSet {
+        let column = |(name, values): &(&str, &[f64])| {
+            let data: Vec<u8> = values.iter().copied().flat_map(f64::to_le_bytes).collect();
+            let tensor = Tensor::new(DataType::F64, vec![values.len()], data.into());
+            Column { name: (*name).into(), tensor: tensor.expect("fits") }
+        };
+        let columns = columns.iter().map(column).collect();
+        DataSet::new("rows.npz".as_ref(), columns, None, Vec::new()).expect("rows")
+    }
+
+    fn interface() -> Interface {
+        let mut graph = Graph::new("g");
+        let port = |name| ValueInfo::tensor(name, ElementType::DOUBLE, &[Size::Named("n".into())]);
+        graph.inputs.push(port("x"));
+        graph.nodes.push(Node::new("Identity", &["x"], &["y"]));
+        graph.outputs.push(port("y"));
+        hospes_onnx::fit(&Model::new(graph, 17)).expect("sound")
+    }
+
+    fn verified(given: &DataSet, computed: &DataSet) -> (usize, Result<Vec<Compared>, String>) {
+        let mirror = Mirror::default();
+        let compared = verify(&Bytes::new(), &interface(), given, &[given, computed], &mirror);
+        (mirror.0.get(), compared.map_err(|error| format!("{error:?}")))
+    }
+
+    #[test]
+    fn answers_of_two_origins_are_compared_with_one_computation() {
+        let rows = set(&[("x", &[1.0, 2.0]), (EXPECTED, &[1.0, 2.0])]);
+        let (computations, compared) = verified(&rows, &set(&[(EXPECTED, &[1.0, 2.0])]));
+        assert_eq!((computations, compared.expect("the same")[0].numbers), (1, 4));
+        for other in [[1.0, 2.1], [1.1, 2.0]] {
+            let (_, compared) = verified(&rows, &set(&[(EXPECTED, &other)]));
+            let error = compared.expect_err("one differs");
+            assert!(error.contains("at most 0.00001 apart"), "{error}");
+        }
+        let (_, compared) = verified(&rows, &set(&[("other", &[1.0, 2.0])]));
+        assert!(compared.expect_err("no answers").contains("nothing to compare with"));
+    }
 }

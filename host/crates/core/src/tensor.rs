@@ -68,6 +68,11 @@ impl DataType {
         }
     }
 
+    /// Whether elements are floating-point numbers.
+    pub const fn is_float(self) -> bool {
+        matches!(self, DataType::F16 | DataType::Bf16 | DataType::F32 | DataType::F64)
+    }
+
     /// The name in the Open Inference Protocol ("Tensor Data Types").
     pub const fn name(self) -> &'static str {
         match self {
@@ -183,6 +188,30 @@ impl Tensor {
         let data = if self.data_type == DataType::Bytes { self.data.as_ref() } else { &[] };
         Strings { data, offset: 0 }.map_while(Result::ok)
     }
+
+    /// The elements as numbers; `None` for [`DataType::Bytes`]. Whole numbers beyond 2^53 are rounded.
+    pub fn numbers(&self) -> Option<Vec<f64>> {
+        let data = &self.data;
+        Some(match self.data_type {
+            DataType::Bool | DataType::U8 => data.iter().map(|n| f64::from(*n)).collect(),
+            DataType::I8 => data.iter().map(|n| f64::from(n.cast_signed())).collect(),
+            DataType::U16 => each(data, |bytes| u16::from_le_bytes(bytes).into()),
+            DataType::I16 => each(data, |bytes| i16::from_le_bytes(bytes).into()),
+            DataType::U32 => each(data, |bytes| u32::from_le_bytes(bytes).into()),
+            DataType::I32 => each(data, |bytes| i32::from_le_bytes(bytes).into()),
+            DataType::U64 => each(data, |bytes| u64::from_le_bytes(bytes) as f64),
+            DataType::I64 => each(data, |bytes| i64::from_le_bytes(bytes) as f64),
+            DataType::F16 => each(data, |bytes| half::f16::from_le_bytes(bytes).into()),
+            DataType::Bf16 => each(data, |bytes| half::bf16::from_le_bytes(bytes).into()),
+            DataType::F32 => each(data, |bytes| f32::from_le_bytes(bytes).into()),
+            DataType::F64 => each(data, f64::from_le_bytes),
+            DataType::Bytes => return None,
+        })
+    }
+}
+
+fn each<const WIDTH: usize>(data: &[u8], read: impl Fn([u8; WIDTH]) -> f64) -> Vec<f64> {
+    data.as_chunks().0.iter().map(|bytes| read(*bytes)).collect()
 }
 
 /// Shows a tensor without its elements: they are the caller's, and may be many.

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::fault::{DataError, Place, Problem};
 use crate::labels::{LabelFault, Labels};
-use crate::limits::DATA_BYTES_MAX;
+use crate::limits::Bounds;
 use crate::read::{Options, label_of};
 use crate::set::{Column, numbers, texts};
 
@@ -26,18 +26,38 @@ pub(crate) struct Cells {
 }
 
 /// The memory that cells may use, which goes down as they are read.
-pub(crate) struct Memory(u64);
+pub(crate) struct Memory<'b> {
+    bounds: &'b Bounds,
+    left: u64,
+    text_left: u64,
+}
 
-impl Memory {
-    pub(crate) fn new() -> Self {
-        Self(DATA_BYTES_MAX)
+impl<'b> Memory<'b> {
+    pub(crate) fn new(bounds: &'b Bounds) -> Self {
+        Self { bounds, left: bounds.data_bytes, text_left: bounds.text_bytes }
     }
 
+    /// For so many numbers.
+    ///
     /// # Errors
     /// [`Problem::Memory`] when it is used up.
-    pub(crate) fn take(&mut self, bytes: usize) -> Result<(), Problem> {
-        let left = self.0.checked_sub(bytes as u64);
-        self.0 = left.ok_or(Problem::Memory { max: DATA_BYTES_MAX })?;
+    pub(crate) fn numbers(&mut self, count: usize) -> Result<(), Problem> {
+        self.take(size_of::<f64>().saturating_mul(count))
+    }
+
+    /// For so many texts of together so many bytes.
+    ///
+    /// # Errors
+    /// [`Problem::Text`], [`Problem::Memory`].
+    pub(crate) fn texts(&mut self, count: usize, bytes: usize) -> Result<(), Problem> {
+        let left = self.text_left.checked_sub(bytes as u64);
+        self.text_left = left.ok_or(Problem::Text { max: self.bounds.text_bytes })?;
+        self.take(size_of::<String>().saturating_mul(count).saturating_add(bytes))
+    }
+
+    fn take(&mut self, bytes: usize) -> Result<(), Problem> {
+        let left = self.left.checked_sub(bytes as u64);
+        self.left = left.ok_or(Problem::Memory { max: self.bounds.data_bytes })?;
         Ok(())
     }
 }

@@ -1,6 +1,6 @@
-//! `croissant.json` beside a data set: its name, its licence, and the digests of its files (Croissant 1.0 and 1.1, mlcommons.org).
+//! `croissant.json` beside a data set: its licence, and the digests of its files (Croissant 1.0 and 1.1, mlcommons.org).
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -15,22 +15,15 @@ const DESCRIPTION_BYTES_MAX: u64 = 4 << 20;
 /// What a description says of a data set.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Croissant {
-    pub path: PathBuf,
-    pub name: Option<String>,
     /// The licence: an address or a name.
     pub licence: Option<String>,
-    pub version: Option<String>,
-    pub url: Option<String>,
     /// Name and lower-case SHA-256 of each file that has one.
     pub files: Vec<(String, String)>,
 }
 
 #[derive(Deserialize)]
 struct Description {
-    name: Option<String>,
     license: Option<Value>,
-    version: Option<Value>,
-    url: Option<String>,
     #[serde(default)]
     distribution: Vec<Value>,
 }
@@ -58,14 +51,7 @@ impl Croissant {
             Some((name, text("sha256")?.to_ascii_lowercase()))
         });
         let files = files.collect();
-        Ok(Some(Self {
-            path,
-            name: description.name,
-            licence: description.license.as_ref().and_then(words),
-            version: description.version.as_ref().and_then(words),
-            url: description.url,
-            files,
-        }))
+        Ok(Some(Self { licence: description.license.as_ref().and_then(words), files }))
     }
 
     /// Compares the digests of what was read with those of the description. Files without a digest in it are not compared.

@@ -160,8 +160,24 @@ pub enum Problem {
          the column as text"
     )]
     NotNumber { seen: String },
-    #[error("a cell has {bytes} bytes, more than the {max} allowed")]
+    #[error(
+        "a cell has {bytes} bytes, more than the {max} allowed: shorten it, or leave the column out"
+    )]
     Cell { bytes: usize, max: usize },
+    #[error(
+        "the row has more than the {max} bytes allowed: close a quotation mark that is open, or leave out columns"
+    )]
+    Row { max: usize },
+    #[error(
+        "its texts have more than the {max} bytes allowed: leave out columns of long texts, or give a part of the rows"
+    )]
+    Text { max: u64 },
+    #[error("a name has {bytes} bytes, more than the {max} allowed: rename the column or array")]
+    Name { bytes: usize, max: usize },
+    #[error(
+        "a page of it has {bytes} bytes unpacked, more than the {max} allowed: write it with smaller pages (pyarrow: `data_page_size`)"
+    )]
+    Page { bytes: u64, max: u64 },
     #[error("there is no column `{name}` for the labels: it has {has}")]
     NoLabel { name: String, has: String },
     #[error("the label is missing: remove the row, or give the label")]

@@ -6,7 +6,7 @@ use std::path::Path;
 use hospes_core::tensor::{DataType, Tensor};
 
 use crate::fault::{DataError, Faults, Place, Problem, excerpt};
-use crate::limits::{CLASS_NUMBER_MAX, CLASSES_MAX};
+use crate::limits::{Bounds, CLASS_NUMBER_MAX, CLASSES_MAX};
 
 /// What labels are.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -179,8 +179,14 @@ impl Labels {
         name: &str,
         tensor: &Tensor,
         kind: LabelKind,
+        bounds: &Bounds,
     ) -> Result<Self, DataError> {
         let array = || Place::Array(name.to_owned());
+        // A label takes more memory than an element of one byte.
+        if tensor.shape().first().is_some_and(|rows| *rows > bounds.rows) {
+            let many = Problem::Many { what: "rows", max: bounds.rows };
+            return Err(DataError::one(file, array(), many));
+        }
         let is_one_a_row = matches!(tensor.shape(), [_] | [_, 1]);
         if !is_one_a_row {
             let shape = tensor.shape().to_vec();
@@ -202,11 +208,9 @@ impl Labels {
                 faults.check()?;
                 Self::of_texts(&texts, kind)
             }
-            DataType::F16 | DataType::Bf16 => {
-                let what = tensor.data_type().to_string();
-                return Err(DataError::one(file, array(), Problem::LabelType { what }));
+            DataType::F16 | DataType::Bf16 | DataType::F32 | DataType::F64 => {
+                Self::of_numbers(tensor.numbers().unwrap_or_default(), kind)
             }
-            DataType::F32 | DataType::F64 => Self::of_numbers(floats(tensor), kind),
             _ => match whole(tensor) {
                 Some(whole) => Self::of_whole(&whole, kind),
                 None => {
@@ -230,15 +234,6 @@ impl Labels {
 pub(crate) struct LabelFault {
     pub(crate) row: Option<usize>,
     pub(crate) problem: Problem,
-}
-
-fn floats(tensor: &Tensor) -> Vec<f64> {
-    let data = tensor.data();
-    if tensor.data_type() == DataType::F32 {
-        data.as_chunks().0.iter().map(|bytes| f64::from(f32::from_le_bytes(*bytes))).collect()
-    } else {
-        data.as_chunks().0.iter().map(|bytes| f64::from_le_bytes(*bytes)).collect()
-    }
 }
 
 /// The elements of a tensor of whole numbers or booleans; `None` if one does not fit.
@@ -315,6 +310,10 @@ mod tests {
         assert_eq!(fault.problem, Problem::Classes { max: CLASSES_MAX });
     }
 
+    fn of(tensor: &Tensor, bounds: &Bounds) -> Result<Labels, DataError> {
+        Labels::of_tensor(Path::new("f"), "y", tensor, LabelKind::Auto, bounds)
+    }
+
     #[test]
     fn every_type_of_whole_number_is_read() {
         for (ty, data) in [
@@ -328,12 +327,15 @@ mod tests {
             (DataType::I64, vec![7, 0, 0, 0, 0, 0, 0, 0]),
         ] {
             let tensor = Tensor::new(ty, vec![1, 1], data.into()).expect("fits");
-            let labels = Labels::of_tensor(Path::new("f"), "y", &tensor, LabelKind::Auto);
+            let labels = of(&tensor, &Bounds::USUAL);
             assert_eq!(labels.expect("whole").classes().expect("classes").of(), [7], "{ty}");
         }
         let hot = Tensor::new(DataType::U8, vec![1, 2], vec![0, 1].into()).expect("fits");
-        let error = Labels::of_tensor(Path::new("f"), "y", &hot, LabelKind::Auto);
+        let error = of(&hot, &Bounds::USUAL);
         assert!(error.expect_err("one-hot").to_string().contains("argmax"));
+        let two = Tensor::new(DataType::U8, vec![2], vec![0, 1].into()).expect("fits");
+        let error = of(&two, &Bounds { rows: 1, ..Bounds::USUAL }).expect_err("two rows");
+        assert!(error.to_string().contains("more than the 1 rows allowed"), "{error}");
     }
 
     #[test]

@@ -15,8 +15,23 @@ pub const COLUMNS_MAX: usize = 16_384;
 /// Maximum arrays of an `.npz` file.
 pub const ARRAYS_MAX: usize = 256;
 
+/// Maximum cells of a table: rows times columns. As numbers, so many fill [`DATA_BYTES_MAX`].
+pub const CELLS_MAX: usize = 1 << 30;
+
 /// Maximum bytes of one cell of text.
 pub const CELL_BYTES_MAX: usize = 1 << 20;
+
+/// Maximum bytes of one row of a CSV file. A quotation mark that is never closed makes all that follows one row.
+pub const ROW_BYTES_MAX: usize = 16 << 20;
+
+/// Maximum bytes of all texts of a table.
+pub const TEXT_BYTES_MAX: u64 = 4 << 30;
+
+/// Maximum bytes of the name of a column or an array.
+pub const NAME_BYTES_MAX: usize = 1024;
+
+/// Maximum bytes of one page of a Parquet file, unpacked. Usual ones have 1 MiB.
+pub const PAGE_BYTES_MAX: u64 = 256 << 20;
 
 /// Maximum classes of labels.
 pub const CLASSES_MAX: usize = 10_000;
@@ -38,3 +53,35 @@ pub(crate) const PICTURE_DECODED_BYTES_MAX: u64 = 1 << 30;
 
 /// How many faults are listed. The others are counted.
 pub const FAULTS_MAX: usize = 20;
+
+/// The limits that depend on what a file holds, together, so that tests can show refusals without files of gigabytes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bounds {
+    pub(crate) file_bytes: u64,
+    pub(crate) data_bytes: u64,
+    pub(crate) rows: usize,
+    pub(crate) columns: usize,
+    pub(crate) cells: usize,
+    pub(crate) cell_bytes: usize,
+    pub(crate) row_bytes: usize,
+    pub(crate) text_bytes: u64,
+    pub(crate) name_bytes: usize,
+    pub(crate) page_bytes: u64,
+    pub(crate) pictures: usize,
+}
+
+impl Bounds {
+    pub(crate) const USUAL: Self = Self {
+        file_bytes: FILE_BYTES_MAX,
+        data_bytes: DATA_BYTES_MAX,
+        rows: ROWS_MAX,
+        columns: COLUMNS_MAX,
+        cells: CELLS_MAX,
+        cell_bytes: CELL_BYTES_MAX,
+        row_bytes: ROW_BYTES_MAX,
+        text_bytes: TEXT_BYTES_MAX,
+        name_bytes: NAME_BYTES_MAX,
+        page_bytes: PAGE_BYTES_MAX,
+        pictures: PICTURES_MAX,
+    };
+}

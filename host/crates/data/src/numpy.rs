@@ -11,7 +11,7 @@ use zip::write::SimpleFileOptions;
 
 use crate::fault::{DataError, Place, Problem};
 use crate::labels::Labels;
-use crate::limits::{ARRAYS_MAX, DATA_BYTES_MAX};
+use crate::limits::{ARRAYS_MAX, Bounds};
 use crate::read::{Options, label_of};
 use crate::set::Column;
 
@@ -25,7 +25,12 @@ pub(crate) fn one(path: &Path, bytes: &Bytes) -> Result<Parts, DataError> {
 }
 
 /// Named arrays.
-pub(crate) fn several(path: &Path, bytes: Bytes, options: &Options) -> Result<Parts, DataError> {
+pub(crate) fn several(
+    path: &Path,
+    bytes: Bytes,
+    options: &Options,
+    bounds: &Bounds,
+) -> Result<Parts, DataError> {
     let broken = |error: &dyn std::fmt::Display| {
         DataError::one(path, Place::File, Problem::Archive(error.to_string()))
     };
@@ -35,17 +40,21 @@ pub(crate) fn several(path: &Path, bytes: Bytes, options: &Options) -> Result<Pa
         return Err(DataError::one(path, Place::File, many));
     }
     let mut arrays = Vec::new();
-    let mut left = DATA_BYTES_MAX;
+    let mut left = bounds.data_bytes;
     for place in 0..archive.len() {
         let mut entry = archive.by_index(place).map_err(|error| broken(&error))?;
         let name = entry.name().trim_end_matches(".npy").to_owned();
+        if name.len() > bounds.name_bytes {
+            let problem = Problem::Name { bytes: name.len(), max: bounds.name_bytes };
+            return Err(DataError::one(path, Place::File, problem));
+        }
         let at = || Place::Array(name.clone());
         let mut data = Vec::new();
         // The size that the archive claims is not trusted: an array may be larger than it says.
         let read = entry.by_ref().take(left.saturating_add(1)).read_to_end(&mut data);
         read.map_err(|error| DataError::one(path, at(), Problem::Archive(error.to_string())))?;
         let Some(rest) = left.checked_sub(data.len() as u64) else {
-            return Err(DataError::one(path, at(), Problem::Memory { max: DATA_BYTES_MAX }));
+            return Err(DataError::one(path, at(), Problem::Memory { max: bounds.data_bytes }));
         };
         left = rest;
         let tensor = array(&data.into()).map_err(|error| DataError::one(path, at(), error))?;
@@ -54,7 +63,7 @@ pub(crate) fn several(path: &Path, bytes: Bytes, options: &Options) -> Result<Pa
     let names: Vec<&str> = arrays.iter().map(|array| array.name.as_str()).collect();
     let Some(place) = label_of(path, &names, options)? else { return Ok((arrays, None)) };
     let array = arrays.remove(place);
-    let labels = Labels::of_tensor(path, &array.name, &array.tensor, options.labels)?;
+    let labels = Labels::of_tensor(path, &array.name, &array.tensor, options.labels, bounds)?;
     Ok((arrays, Some(labels)))
 }
 

@@ -1,5 +1,7 @@
 //! Parquet: flat tables of numbers, booleans and text. The library checks less than it could, so its panics are caught.
 
+mod pages;
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
@@ -10,52 +12,65 @@ use parquet::record::{Field, Row};
 use crate::cells::{Cells, Memory, Values, table};
 use crate::fault::{DataError, Place, Problem};
 use crate::labels::Labels;
-use crate::limits::{CELL_BYTES_MAX, COLUMNS_MAX, DATA_BYTES_MAX, ROWS_MAX};
+use crate::limits::Bounds;
 use crate::read::Options;
 use crate::set::Column;
 
 pub(crate) fn read(
     path: &Path,
-    bytes: Bytes,
+    bytes: &Bytes,
     options: &Options,
+    bounds: &Bounds,
 ) -> Result<(Vec<Column>, Option<Labels>), DataError> {
     let damaged = |_| {
         let problem = Problem::Parquet("the file is damaged".into());
         Err(DataError::one(path, Place::File, problem))
     };
-    let cells = catch_unwind(AssertUnwindSafe(|| rows(path, bytes))).unwrap_or_else(damaged)?;
+    let cells = catch_unwind(AssertUnwindSafe(|| rows(path, bytes, bounds)));
+    let cells = cells.unwrap_or_else(damaged)?;
     let at = |row, column: &str| Place::Row { row: row + 1, column: column.to_owned() };
     table(path, cells, options, at)
 }
 
-fn rows(path: &Path, bytes: Bytes) -> Result<Vec<Cells>, DataError> {
+fn rows(path: &Path, bytes: &Bytes, bounds: &Bounds) -> Result<Vec<Cells>, DataError> {
     let file = |problem| DataError::one(path, Place::File, problem);
     let broken = |error: &dyn std::fmt::Display| file(Problem::Parquet(error.to_string()));
-    let reader = SerializedFileReader::new(bytes).map_err(|error| broken(&error))?;
+    let reader = SerializedFileReader::new(bytes.clone()).map_err(|error| broken(&error))?;
     let metadata = reader.metadata();
-    if metadata.file_metadata().schema_descr().num_columns() > COLUMNS_MAX {
-        return Err(file(Problem::Many { what: "columns", max: COLUMNS_MAX }));
+    let schema = metadata.file_metadata().schema_descr();
+    let columns = schema.num_columns();
+    if columns > bounds.columns {
+        return Err(file(Problem::Many { what: "columns", max: bounds.columns }));
     }
-    let count = metadata.file_metadata().num_rows();
-    if usize::try_from(count).map_or(true, |rows| rows > ROWS_MAX) {
-        return Err(file(Problem::Many { what: "rows", max: ROWS_MAX }));
+    let longest = schema.columns().iter().map(|column| column.name().len()).max();
+    if let Some(bytes) = longest.filter(|bytes| *bytes > bounds.name_bytes) {
+        return Err(file(Problem::Name { bytes, max: bounds.name_bytes }));
+    }
+    let count = usize::try_from(metadata.file_metadata().num_rows()).unwrap_or(usize::MAX);
+    if count > bounds.rows {
+        return Err(file(Problem::Many { what: "rows", max: bounds.rows }));
+    }
+    if count.saturating_mul(columns) > bounds.cells {
+        return Err(file(Problem::Many { what: "cells", max: bounds.cells }));
     }
     let unpacked: i64 = metadata
         .row_groups()
         .iter()
         .map(|group| group.total_byte_size())
         .fold(0, i64::saturating_add);
-    if u64::try_from(unpacked).map_or(true, |bytes| bytes > DATA_BYTES_MAX) {
-        return Err(file(Problem::Memory { max: DATA_BYTES_MAX }));
+    if u64::try_from(unpacked).map_or(true, |bytes| bytes > bounds.data_bytes) {
+        return Err(file(Problem::Memory { max: bounds.data_bytes }));
     }
+    pages::check(bytes, metadata, bounds).map_err(file)?;
     let mut cells: Vec<Cells> = Vec::new();
-    let mut memory = Memory::new();
+    let mut memory = Memory::new(bounds);
     for (row, fields) in reader.get_row_iter(None).map_err(|error| broken(&error))?.enumerate() {
         let fields = fields.map_err(|error| broken(&error))?;
-        if row >= ROWS_MAX {
-            return Err(file(Problem::Many { what: "rows", max: ROWS_MAX }));
+        // What the file says of its rows need not be true.
+        if row >= count {
+            return Err(file(Problem::Parquet("it has more rows than it says".into())));
         }
-        add(&mut cells, row, &fields, &mut memory).map_err(|(column, problem)| {
+        add(&mut cells, row, &fields, (&mut memory, bounds)).map_err(|(column, problem)| {
             DataError::one(path, Place::Row { row: row + 1, column }, problem)
         })?;
     }
@@ -68,7 +83,7 @@ fn add(
     cells: &mut Vec<Cells>,
     row: usize,
     fields: &Row,
-    memory: &mut Memory,
+    (memory, bounds): (&mut Memory<'_>, &Bounds),
 ) -> Result<(), (String, Problem)> {
     for (place, (name, field)) in fields.get_column_iter().enumerate() {
         let failed = |problem| (name.clone(), problem);
@@ -76,7 +91,7 @@ fn add(
             cells.push(Cells { name: name.clone(), values: Values::Whole(Vec::new()) });
         }
         let Some(column) = cells.get_mut(place) else { continue };
-        memory.take(size_of::<f64>()).map_err(failed)?;
+        memory.numbers(1).map_err(failed)?;
         let kind = |kind: &str| Err(failed(Problem::ColumnKind { kind: kind.into() }));
         let cell = match field {
             Field::Null => None,
@@ -103,7 +118,7 @@ fn add(
             }
             _ => return kind("times or dates"),
         };
-        push(&mut column.values, row, cell, memory).map_err(failed)?;
+        push(&mut column.values, row, cell, (&mut *memory, bounds)).map_err(failed)?;
     }
     Ok(())
 }
@@ -119,7 +134,7 @@ fn push(
     values: &mut Values,
     row: usize,
     cell: Option<Cell<'_>>,
-    memory: &mut Memory,
+    (memory, bounds): (&mut Memory<'_>, &Bounds),
 ) -> Result<(), Problem> {
     if let Values::Whole(whole) = values {
         match cell {
@@ -134,6 +149,7 @@ fn push(
     if let (Values::Numbers(numbers), Some(Cell::Text(_))) = (&*values, &cell)
         && numbers.iter().all(|number| number.is_nan())
     {
+        memory.texts(row, 0)?;
         *values = Values::Texts(vec![String::new(); row]);
     }
     match (values, cell) {
@@ -142,14 +158,14 @@ fn push(
         (Values::Numbers(numbers), Some(Cell::Number(value))) => numbers.push(value),
         (Values::Numbers(numbers), Some(Cell::Whole(value))) => numbers.push(value as f64),
         (Values::Texts(texts), None) => {
-            memory.take(size_of::<String>())?;
+            memory.texts(1, 0)?;
             texts.push(String::new());
         }
         (Values::Texts(texts), Some(Cell::Text(text))) => {
-            if text.len() > CELL_BYTES_MAX {
-                return Err(Problem::Cell { bytes: text.len(), max: CELL_BYTES_MAX });
+            if text.len() > bounds.cell_bytes {
+                return Err(Problem::Cell { bytes: text.len(), max: bounds.cell_bytes });
             }
-            memory.take(size_of::<String>() + text.len())?;
+            memory.texts(1, text.len())?;
             texts.push(text.to_owned());
         }
         _ => return Err(Problem::ColumnKind { kind: "several types".into() }),
@@ -168,14 +184,21 @@ mod tests {
 
     use super::*;
 
+    fn within(bytes: Vec<u8>, bounds: &Bounds) -> Result<(Vec<Column>, Option<Labels>), String> {
+        let read = read(Path::new("t.parquet"), &bytes.into(), &Options::default(), bounds);
+        read.map_err(|error| error.to_string())
+    }
+
     /// Three rows: a number with a missing one, a text, a whole number.
     fn file() -> Vec<u8> {
+        packed(parquet::basic::Compression::SNAPPY)
+    }
+
+    fn packed(compression: parquet::basic::Compression) -> Vec<u8> {
         let schema =
             "message t { OPTIONAL DOUBLE a; REQUIRED BYTE_ARRAY town (UTF8); REQUIRED INT64 y; }";
         let schema = Arc::new(parse_message_type(schema).expect("a schema"));
-        let properties = WriterProperties::builder()
-            .set_compression(parquet::basic::Compression::SNAPPY)
-            .build();
+        let properties = WriterProperties::builder().set_compression(compression).build();
         let mut bytes = Vec::new();
         let mut writer = SerializedFileWriter::new(&mut bytes, schema, Arc::new(properties));
         let mut group = writer.as_mut().expect("a writer").next_row_group().expect("a group");
@@ -197,8 +220,12 @@ mod tests {
 
     #[test]
     fn a_table_is_read_with_its_kinds() {
-        let (columns, labels) =
-            read(Path::new("t.parquet"), file().into(), &Options::default()).expect("a table");
+        let gzip = parquet::basic::Compression::GZIP(Default::default());
+        let plain = parquet::basic::Compression::UNCOMPRESSED;
+        for compression in [gzip, plain] {
+            within(packed(compression), &Bounds::USUAL).expect("a table");
+        }
+        let (columns, labels) = within(file(), &Bounds::USUAL).expect("a table");
         let (numbers, _) = columns[0].tensor.data().as_chunks();
         let numbers: Vec<f64> = numbers.iter().map(|bytes| f64::from_le_bytes(*bytes)).collect();
         assert!(numbers[0] == 1.5 && numbers[1].is_nan() && numbers[2] == 2.5);
@@ -210,14 +237,37 @@ mod tests {
     #[test]
     fn a_damaged_file_is_refused_without_a_panic() {
         let whole = file();
-        let options = Options::default();
         for cut in (0..whole.len()).step_by(7) {
-            read(Path::new("t"), whole[..cut].to_vec().into(), &options).expect_err("cut off");
+            within(whole[..cut].to_vec(), &Bounds::USUAL).expect_err("cut off");
         }
         for place in 0..whole.len() {
             let mut changed = whole.clone();
             changed[place] ^= 0x55;
-            let _ = read(Path::new("t"), changed.into(), &options);
+            let _ = within(changed, &Bounds::USUAL);
+        }
+    }
+
+    #[test]
+    fn a_table_beyond_a_limit_is_refused_with_the_limit() {
+        let usual = Bounds::USUAL;
+        for (bounds, said) in [
+            (Bounds { rows: 2, ..usual }, "more than the 2 rows allowed"),
+            (Bounds { columns: 2, ..usual }, "more than the 2 columns allowed"),
+            (Bounds { cells: 8, ..usual }, "more than the 8 cells allowed"),
+            (
+                Bounds { cell_bytes: 3, ..usual },
+                "row 2, `town`: a cell has 4 bytes, more than the 3",
+            ),
+            (Bounds { name_bytes: 3, ..usual }, "a name has 4 bytes, more than the 3 allowed"),
+            (
+                Bounds { text_bytes: 9, ..usual },
+                "row 3, `town`: its texts have more than the 9 bytes",
+            ),
+            (Bounds { data_bytes: 20, ..usual }, "more than the 20 bytes of memory allowed"),
+            (Bounds { page_bytes: 5, ..usual }, "bytes unpacked, more than the 5 allowed"),
+        ] {
+            let error = within(file(), &bounds).expect_err(said);
+            assert!(error.contains(said), "{error}");
         }
     }
 }

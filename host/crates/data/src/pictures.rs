@@ -13,8 +13,7 @@ use image::{DynamicImage, ImageFormat, ImageReader, Limits, imageops::FilterType
 use crate::fault::{DataError, Faults, Place, Problem};
 use crate::labels::{Classes, Labels};
 use crate::limits::{
-    CLASSES_MAX, DATA_BYTES_MAX, PICTURE_BYTES_MAX, PICTURE_DECODED_BYTES_MAX, PICTURE_SIDE_MAX,
-    PICTURES_MAX,
+    Bounds, CLASSES_MAX, PICTURE_BYTES_MAX, PICTURE_DECODED_BYTES_MAX, PICTURE_SIDE_MAX,
 };
 use crate::read::{PictureOptions, file_bytes};
 use crate::set::{Column, DataSet, Source};
@@ -26,24 +25,25 @@ const LEFT: [&str; 2] = ["Thumbs.db", "desktop.ini"];
 type FilesByClass = Vec<(String, Vec<PathBuf>)>;
 
 /// The files of a folder with subfolders, by class. `None` if no subfolder has a picture.
-pub(crate) fn look(folder: &Path) -> Result<Option<FilesByClass>, DataError> {
+pub(crate) fn look(folder: &Path, bounds: &Bounds) -> Result<Option<FilesByClass>, DataError> {
+    let max = bounds.pictures;
     let mut classes = Vec::new();
     let mut faults = Faults::default();
     let mut count = 0;
-    for subfolder in entries(folder)?.into_iter().filter(|path| path.is_dir()) {
+    for subfolder in entries(folder, max)?.into_iter().filter(|path| path.is_dir()) {
         if classes.len() == CLASSES_MAX {
             return Err(DataError::one(folder, Place::File, Problem::Classes { max: CLASSES_MAX }));
         }
         let name = subfolder.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let mut pictures = Vec::new();
-        for file in entries(&subfolder)? {
+        for file in entries(&subfolder, max)? {
             match format(&file) {
                 Some(_) => pictures.push(file),
                 None => faults.add(&file, Place::File, Problem::NotPicture),
             }
             count += 1;
-            if count > PICTURES_MAX {
-                let many = Problem::Many { what: "pictures", max: PICTURES_MAX };
+            if count > max {
+                let many = Problem::Many { what: "pictures", max };
                 return Err(DataError::one(folder, Place::File, many));
             }
         }
@@ -62,8 +62,8 @@ pub(crate) fn look(folder: &Path) -> Result<Option<FilesByClass>, DataError> {
     Ok(Some(classes))
 }
 
-/// The entries of a folder that are not hidden, sorted by name.
-fn entries(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
+/// The entries of a folder that are not hidden, sorted by name, at most `max`.
+fn entries(folder: &Path, max: usize) -> Result<Vec<PathBuf>, DataError> {
     let mut paths = Vec::new();
     for entry in std::fs::read_dir(folder).map_err(DataError::open(folder))? {
         let path = entry.map_err(DataError::open(folder))?.path();
@@ -71,8 +71,8 @@ fn entries(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
         if !name.starts_with('.') && !LEFT.contains(&name.as_str()) {
             paths.push(path);
         }
-        if paths.len() > PICTURES_MAX {
-            let many = Problem::Many { what: "files", max: PICTURES_MAX };
+        if paths.len() > max {
+            let many = Problem::Many { what: "files", max };
             return Err(DataError::one(folder, Place::File, many));
         }
     }
@@ -94,6 +94,7 @@ pub(crate) fn read(
     folder: &Path,
     classes: Vec<(String, Vec<PathBuf>)>,
     options: &PictureOptions,
+    bounds: &Bounds,
 ) -> Result<DataSet, DataError> {
     let mut faults = Faults::default();
     let mut sources = Vec::new();
@@ -111,8 +112,8 @@ pub(crate) fn read(
             match decode(&file, &bytes).and_then(|picture| form.apply(picture, options)) {
                 Err(problem) => faults.add(&file, Place::File, problem),
                 Ok(raw) => {
-                    if (pixels.len() + raw.len()) as u64 > DATA_BYTES_MAX {
-                        let memory = Problem::Memory { max: DATA_BYTES_MAX };
+                    if (pixels.len() + raw.len()) as u64 > bounds.data_bytes {
+                        let memory = Problem::Memory { max: bounds.data_bytes };
                         return Err(DataError::one(&file, Place::File, memory));
                     }
                     pixels.extend_from_slice(&raw);

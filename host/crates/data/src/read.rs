@@ -11,7 +11,7 @@ use hospes_core::tensor::Tensor;
 
 use crate::fault::{DataError, Place, Problem};
 use crate::labels::{LabelKind, Labels};
-use crate::limits::{DATA_BYTES_MAX, FILE_BYTES_MAX};
+use crate::limits::Bounds;
 use crate::set::{Column, DataSet, Source};
 use crate::{csv, idx, numpy, parquet, pictures};
 
@@ -44,6 +44,8 @@ pub struct Options {
     pub label: Option<String>,
     /// What the labels are.
     pub labels: LabelKind,
+    /// Whether every column is data, so that none is taken as the labels for its name.
+    pub unlabelled: bool,
     /// Columns of a CSV file that are text, whatever they look like.
     pub text: Vec<String>,
     pub pictures: PictureOptions,
@@ -63,25 +65,29 @@ pub struct PictureOptions {
 /// # Errors
 /// [`DataError`], with every fault that was found.
 pub fn read(path: &Path, options: &Options) -> Result<DataSet, DataError> {
+    within(path, options, &Bounds::USUAL)
+}
+
+fn within(path: &Path, options: &Options, bounds: &Bounds) -> Result<DataSet, DataError> {
     let format = match options.format {
         Some(format) => format,
         None => guess(path)?,
     };
     let one = |bytes: &Bytes| vec![source(path, bytes)];
     match format {
-        Format::Idx => read_idx(path),
-        Format::Pictures => match pictures::look(path)? {
-            Some(classes) => pictures::read(path, classes, &options.pictures),
+        Format::Idx => read_idx(path, bounds),
+        Format::Pictures => match pictures::look(path, bounds)? {
+            Some(classes) => pictures::read(path, classes, &options.pictures, bounds),
             None => Err(DataError::one(path, Place::File, Problem::FewClasses { classes: 0 })),
         },
         Format::Npy | Format::Npz | Format::Csv | Format::Parquet => {
-            let bytes = Bytes::from(file_bytes(path, FILE_BYTES_MAX)?);
+            let bytes = Bytes::from(file_bytes(path, bounds.file_bytes)?);
             let sources = one(&bytes);
             let (columns, labels): (Vec<Column>, Option<Labels>) = match format {
                 Format::Npy => numpy::one(path, &bytes)?,
-                Format::Npz => numpy::several(path, bytes, options)?,
-                Format::Csv => csv::read(path, &bytes, options)?,
-                _ => parquet::read(path, bytes, options)?,
+                Format::Npz => numpy::several(path, bytes, options, bounds)?,
+                Format::Csv => csv::read(path, &bytes, options, bounds)?,
+                _ => parquet::read(path, &bytes, options, bounds)?,
             };
             DataSet::new(path, columns, labels, sources)
         }
@@ -147,7 +153,7 @@ fn idx_prefixes(folder: &Path) -> Result<Vec<PathBuf>, DataError> {
     Ok(prefixes)
 }
 
-fn read_idx(path: &Path) -> Result<DataSet, DataError> {
+fn read_idx(path: &Path, bounds: &Bounds) -> Result<DataSet, DataError> {
     let prefix = if path.is_dir() {
         let prefixes = idx_prefixes(path)?;
         match prefixes.as_slice() {
@@ -170,24 +176,25 @@ fn read_idx(path: &Path) -> Result<DataSet, DataError> {
         let expected = format!("{name}{LABELS}");
         return Err(DataError::one(&images, Place::File, Problem::NoLabelFile { expected }));
     };
-    let (tensor, first) = idx_file(&images)?;
-    let (classes, second) = idx_file(&labels)?;
-    let of = Labels::of_tensor(&labels, "labels", &classes, LabelKind::Classes)?;
+    let (tensor, first) = idx_file(&images, bounds)?;
+    let (classes, second) = idx_file(&labels, bounds)?;
+    let of = Labels::of_tensor(&labels, "labels", &classes, LabelKind::Classes, bounds)?;
     let columns = vec![Column { name: "image".into(), tensor }];
     DataSet::new(&images, columns, Some(of), vec![first, second])
 }
 
 /// One IDX file, and what was read of it.
-fn idx_file(path: &Path) -> Result<(Tensor, Source), DataError> {
-    let bytes = Bytes::from(file_bytes(path, FILE_BYTES_MAX)?);
+fn idx_file(path: &Path, bounds: &Bounds) -> Result<(Tensor, Source), DataError> {
+    let max = bounds.data_bytes;
+    let bytes = Bytes::from(file_bytes(path, bounds.file_bytes)?);
     let source = source(path, &bytes);
     let bytes = if bytes.starts_with(&[0x1f, 0x8b]) {
         let mut plain = Vec::new();
-        let mut decoder = MultiGzDecoder::new(&*bytes).take(DATA_BYTES_MAX + 1);
+        let mut decoder = MultiGzDecoder::new(&*bytes).take(max + 1);
         let read = decoder.read_to_end(&mut plain);
         read.map_err(|error| DataError::one(path, Place::File, Problem::Gzip(error.to_string())))?;
-        if plain.len() as u64 > DATA_BYTES_MAX {
-            let memory = Problem::Memory { max: DATA_BYTES_MAX };
+        if plain.len() as u64 > max {
+            let memory = Problem::Memory { max };
             return Err(DataError::one(path, Place::File, memory));
         }
         plain.into()
@@ -226,6 +233,7 @@ pub(crate) fn label_of(
 ) -> Result<Option<usize>, DataError> {
     let place = |wanted: &str| names.iter().position(|name| *name == wanted);
     match &options.label {
+        _ if options.unlabelled => Ok(None),
         None => Ok(LABEL_NAMES.into_iter().find_map(place)),
         Some(name) => match place(name) {
             Some(place) => Ok(Some(place)),

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::fault::{DataError, Faults, Place, Problem};
 use crate::labels::Labels;
-use crate::limits::{COLUMNS_MAX, DATA_BYTES_MAX, ROWS_MAX};
+use crate::limits::{COLUMNS_MAX, DATA_BYTES_MAX, NAME_BYTES_MAX, ROWS_MAX};
 
 /// A column: a tensor whose first dimension is the rows.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,6 +62,12 @@ impl DataSet {
         if columns.len() > COLUMNS_MAX {
             let many = Problem::Many { what: "columns", max: COLUMNS_MAX };
             return Err(DataError::one(file, Place::File, many));
+        }
+        // First of all: other faults name columns.
+        let longest = columns.iter().map(|column| column.name.len()).max();
+        if let Some(bytes) = longest.filter(|bytes| *bytes > NAME_BYTES_MAX) {
+            let problem = Problem::Name { bytes, max: NAME_BYTES_MAX };
+            return Err(DataError::one(file, Place::File, problem));
         }
         let first = columns.first().map(|column| (column.name.clone(), &column.tensor));
         let Some((other, tensor)) = first else {
@@ -157,14 +163,6 @@ impl DataSet {
     pub fn slice(&self, column: &Column, range: Range<usize>) -> Tensor {
         let range = range.start.min(self.rows)..range.end.min(self.rows);
         slice(&column.tensor, range)
-    }
-
-    /// The same rows with other labels, or none.
-    ///
-    /// # Errors
-    /// [`DataError::Faulty`] if they are for another number of rows.
-    pub fn with_labels(self, file: &Path, labels: Option<Labels>) -> Result<Self, DataError> {
-        Self::new(file, self.columns, labels, self.sources)
     }
 }
 
@@ -296,5 +294,7 @@ mod tests {
         let many: Vec<Column> =
             (0..=COLUMNS_MAX).map(|n| named(&n.to_string(), pixels().tensor)).collect();
         assert!(new(many, None).contains("16384 columns"));
+        let long = named(&"x".repeat(NAME_BYTES_MAX + 1), pixels().tensor);
+        assert!(new(vec![long], None).contains("a name has 1025 bytes, more than the 1024"));
     }
 }

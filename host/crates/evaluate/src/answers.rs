@@ -1,8 +1,7 @@
 //! What a model has answered for every row: classes, numbers or vectors, read out of its outputs.
 
 use hospes_core::tensor::{DataType, Tensor};
-
-use crate::elements::numbers;
+use hospes_data::Classes;
 
 /// Why outputs are no answers to rows.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -17,18 +16,32 @@ pub enum AnswerError {
     NoOutput { name: String, has: String },
     #[error("row {row}: output `{name}` is not a number, so it names no class")]
     NotNumber { name: String, row: usize },
-    #[error(
-        "output `{name}` has shape {shape:?} for a row: {what} need {wanted}; name another with `--output`"
-    )]
+    #[error("output `{name}` has shape {shape:?} for a row, and {what} need {wanted}")]
     Shape { name: String, shape: Vec<usize>, what: &'static str, wanted: &'static str },
     #[error(
         "output `{name}` tells {seen} classes apart, and the labels have {classes}: give the labels of the model's own classes"
     )]
     Classes { name: String, seen: usize, classes: usize },
+    #[error(
+        "the labels have the class `{class}`, which the model does not know: it has {has}; rename the labels as in training, or leave such rows out"
+    )]
+    Strange { class: String, has: String },
     #[error("row {row}: output `{name}` is `{seen}`, which is none of the labels' classes")]
     Unknown { name: String, row: usize, seen: String },
-    #[error("`{name}` holds texts, and {what} need numbers; name another output with `--output`")]
+    #[error("output `{name}` holds texts, and {what} need numbers")]
     Texts { name: String, what: &'static str },
+}
+
+impl AnswerError {
+    /// The error, and what `hospes evaluate` has for it.
+    pub(crate) fn advised(&self) -> String {
+        match self {
+            Self::Shape { .. } | Self::Texts { .. } => {
+                format!("{self}: name another output with `--output`")
+            }
+            _ => self.to_string(),
+        }
+    }
 }
 
 /// The outputs for every row.
@@ -36,6 +49,8 @@ pub enum AnswerError {
 pub struct Answers {
     rows: usize,
     outputs: Vec<Output>,
+    /// The model's own names for the places of its scores.
+    own: Option<Vec<String>>,
 }
 
 #[derive(Debug, Clone)]
@@ -54,6 +69,11 @@ enum Values {
 }
 
 impl Answers {
+    /// Of a model that names its classes, see [`class_names`](crate::class_names), or of one that does not.
+    pub fn of_model(own: Option<Vec<String>>) -> Self {
+        Self { own, ..Self::default() }
+    }
+
     /// Adds the outputs of `rows` rows. They may hold `batch` rows, of which the last ones only filled it up.
     ///
     /// # Errors
@@ -72,7 +92,7 @@ impl Answers {
                 }
             };
             let keep = rows * shape.iter().product::<usize>();
-            let mut values = match numbers(&tensor) {
+            let mut values = match tensor.numbers() {
                 Some(numbers) => Values::Numbers(numbers),
                 None => Values::Texts(
                     tensor
@@ -100,6 +120,11 @@ impl Answers {
         }
         self.rows += rows;
         Ok(())
+    }
+
+    /// The model's own names for its classes; none if it has none.
+    pub(crate) fn own(&self) -> &[String] {
+        self.own.as_deref().unwrap_or(&[])
     }
 
     /// How many rows were answered.
@@ -150,35 +175,67 @@ impl Answers {
         output: Option<&str>,
         names: Option<&[String]>,
     ) -> Result<Vec<u32>, AnswerError> {
-        let is_named = |output: &&Output| {
-            let is_one = output.shape.iter().product::<usize>() == 1;
-            let is_whole = !matches!(
-                output.data_type,
-                DataType::F16 | DataType::Bf16 | DataType::F32 | DataType::F64
-            );
-            is_one && is_whole
-        };
-        let first = || self.outputs.iter().find(is_named).or_else(|| self.outputs.first());
-        let chosen = match self.named(output)? {
-            Some(output) => output,
-            None => match first() {
-                Some(output) => output,
-                None => return Ok(Vec::new()),
-            },
-        };
-        let each: usize = chosen.shape.iter().product();
+        let Some(chosen) = self.of_classes(output)? else { return Ok(Vec::new()) };
+        let each = chosen.each();
         match &chosen.values {
             Values::Texts(texts) => chosen.of_texts(texts, names),
-            Values::Numbers(numbers) if is_named(&chosen) => chosen.of_labels(numbers, names),
+            Values::Numbers(numbers) if chosen.names_classes() => chosen.of_labels(numbers, names),
             Values::Numbers(numbers) if each == 1 => chosen.of_scores(numbers, names),
             Values::Numbers(numbers) => {
                 let is_list = chosen.shape.iter().filter(|size| **size != 1).count() == 1;
                 if !is_list {
                     return Err(chosen.shaped("classes", "one list of scores"));
                 }
-                chosen.of_largest(numbers, each, names)
+                let own = self.own.as_deref().filter(|own| own.len() == each);
+                chosen.of_largest(numbers, each, names, own)
             }
         }
+    }
+
+    /// The output that says classes: the one that is named, else the first that names them, else the first.
+    fn of_classes(&self, output: Option<&str>) -> Result<Option<&Output>, AnswerError> {
+        let first = || self.outputs.iter().find(|it| it.names_classes()).or(self.outputs.first());
+        Ok(self.named(output)?.or_else(first))
+    }
+
+    /// Whether the model answers one fraction a row. Such a model predicts a number, unless somebody says that it is a score between two
+    /// classes.
+    ///
+    /// # Errors
+    /// [`AnswerError::NoOutput`].
+    pub fn is_single_number(&self, output: Option<&str>) -> Result<bool, AnswerError> {
+        let chosen = self.of_classes(output)?;
+        Ok(chosen.is_some_and(|it| it.data_type.is_float() && it.each() == 1))
+    }
+
+    /// The class of each row as a number below that of the names, which are those of the labels and then those that only the model knows.
+    ///
+    /// Scores are matched with labels by the model's own names for its classes, if it has some, otherwise by their places.
+    ///
+    /// # Errors
+    /// [`AnswerError`].
+    pub fn beside(
+        &self,
+        output: Option<&str>,
+        labels: &Classes,
+    ) -> Result<(Vec<String>, Vec<u32>), AnswerError> {
+        let mut names = labels.names().to_vec();
+        let own = self.own();
+        // Names that have nothing in common are of another kind, such as numbers for texts: then places say which is which.
+        if own.iter().any(|name| names.contains(name)) {
+            let has = || own.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+            let strange = |class: &&u32| !own.contains(&names[**class as usize]);
+            if let Some(class) = labels.of().iter().find(strange) {
+                let class = names[*class as usize].clone();
+                return Err(AnswerError::Strange { class, has: has() });
+            }
+            names.extend(own.iter().filter(|name| !labels.names().contains(name)).cloned());
+        }
+        let predicted = self.classes(output, Some(&names))?;
+        let highest = predicted.iter().copied().max().unwrap_or_default() as usize;
+        let unnamed = names.len()..highest.saturating_add(1);
+        names.extend(unnamed.map(|class| class.to_string()));
+        Ok((names, predicted))
     }
 
     /// The number of each row.
@@ -190,7 +247,7 @@ impl Answers {
         let Some(chosen) = chosen else { return Ok(Vec::new()) };
         match &chosen.values {
             Values::Texts(_) => Err(chosen.texts("numbers")),
-            Values::Numbers(_) if chosen.shape.iter().product::<usize>() != 1 => {
+            Values::Numbers(_) if chosen.each() != 1 => {
                 Err(chosen.shaped("numbers", "one element"))
             }
             Values::Numbers(numbers) => match numbers.iter().position(|number| !number.is_finite())
@@ -211,7 +268,7 @@ impl Answers {
         let chosen = self.named(output)?.or(self.outputs.first());
         let Some(chosen) = chosen else { return Ok(Vec::new()) };
         let Values::Numbers(numbers) = &chosen.values else { return Err(chosen.texts("vectors")) };
-        let each = chosen.shape.iter().product::<usize>().max(1);
+        let each = chosen.each().max(1);
         Ok(numbers
             .chunks(each)
             .map(|row| row.iter().map(|value| *value as f32).collect())
@@ -220,6 +277,16 @@ impl Answers {
 }
 
 impl Output {
+    /// How many elements a row has.
+    fn each(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// Whether it says the class itself, as a whole number or a text.
+    fn names_classes(&self) -> bool {
+        self.each() == 1 && !self.data_type.is_float()
+    }
+
     fn shaped(&self, what: &'static str, wanted: &'static str) -> AnswerError {
         AnswerError::Shape { name: self.name.clone(), shape: self.shape.clone(), what, wanted }
     }
@@ -233,7 +300,7 @@ impl Output {
         texts: &[String],
         names: Option<&[String]>,
     ) -> Result<Vec<u32>, AnswerError> {
-        if self.shape.iter().product::<usize>() != 1 {
+        if self.each() != 1 {
             return Err(self.shaped("classes", "one text"));
         }
         let mut own: Vec<String> = Vec::new();
@@ -284,9 +351,14 @@ impl Output {
         numbers: &[f64],
         each: usize,
         names: Option<&[String]>,
+        own: Option<&[String]>,
     ) -> Result<Vec<u32>, AnswerError> {
+        let places: Option<Vec<usize>> = own.zip(names).and_then(|(own, names)| {
+            let place = |name: &String| names.iter().position(|other| other == name);
+            own.iter().map(place).collect()
+        });
         // The held-out rows may lack the last classes, whose numbers then have no name. More names than scores are another set of classes.
-        if let Some(names) = names.filter(|names| names.len() > each) {
+        if let Some(names) = names.filter(|names| places.is_none() && names.len() > each) {
             let (name, classes) = (self.name.clone(), names.len());
             return Err(AnswerError::Classes { name, seen: each, classes });
         }
@@ -297,6 +369,7 @@ impl Output {
             // The first of equal ones, as NumPy's argmax.
             let best = (1..scores.len())
                 .fold(0, |best, at| if scores[at] > scores[best] { at } else { best });
+            let best = places.as_ref().map_or(best, |places| places[best]);
             Ok(u32::try_from(best).unwrap_or(u32::MAX))
         });
         classes.collect()
@@ -363,6 +436,43 @@ mod tests {
         let texts = answers(vec![("label", texts)], 2);
         assert_eq!(texts.classes(None, Some(&names(&["maybe", "no", "yes"]))), Ok(vec![1, 2]));
         assert_eq!(texts.classes(None, None), Ok(vec![0, 1]));
+    }
+
+    fn labels(of: &[u32], known: &[&str]) -> Classes {
+        Classes::new(of.to_vec(), names(known)).expect("named")
+    }
+
+    #[test]
+    fn a_model_s_own_names_say_which_class_a_score_is_for() {
+        let scores = tensor(DataType::F32, &[2, 3], &[0.0, 1.0, 0.0, 0.0, 0.0, 1.0]);
+        let own = |own: Option<&[&str]>| {
+            let mut answers = Answers::of_model(own.map(names));
+            answers.add(vec![("p".into(), scores.clone())], 2, 2).expect("rows");
+            answers
+        };
+        // The rows have no bird, so their classes are numbered otherwise than the model's.
+        let animals = own(Some(&["bird", "cat", "dog"]));
+        let seen = animals.beside(None, &labels(&[0, 1], &["cat", "dog"]));
+        assert_eq!(seen, Ok((names(&["cat", "dog", "bird"]), vec![0, 1])));
+        let seen = animals.beside(None, &labels(&[0, 1], &["cat", "cow"]));
+        let error = seen.expect_err("no cow").to_string();
+        assert!(error.contains("`cow`") && error.contains("`bird`, `cat`, `dog`"), "{error}");
+        // Without names, or with none in common, by place.
+        let folders = labels(&[0, 1, 2], &["1", "2", "3"]);
+        for answers in [own(None), animals] {
+            let (known, predicted) = answers.beside(None, &folders).expect("three classes");
+            assert_eq!((known, predicted), (names(&["1", "2", "3"]), vec![1, 2]));
+        }
+    }
+
+    #[test]
+    fn a_fraction_a_row_is_a_number_and_not_a_class() {
+        let one = tensor(DataType::F32, &[2, 1], &[0.5, 7.0]);
+        let is = |outputs| answers(outputs, 2).is_single_number(None);
+        assert_eq!(is(vec![("y", one.clone())]), Ok(true));
+        let whole = tensor(DataType::I64, &[2], &[0.0, 1.0]);
+        assert_eq!(is(vec![("y", one), ("label", whole)]), Ok(false), "a class is said");
+        assert_eq!(is(vec![("y", tensor(DataType::F32, &[2, 2], &[0.0; 4]))]), Ok(false));
     }
 
     #[test]

@@ -1,30 +1,6 @@
-//! Elements of tensors as numbers, and numbers as elements.
+//! Numbers as elements of tensors.
 
-use hospes_core::tensor::{DataType, Tensor};
-
-/// The elements as numbers; `None` for texts. Whole numbers beyond 2^53 are rounded.
-pub fn numbers(tensor: &Tensor) -> Option<Vec<f64>> {
-    let data = tensor.data();
-    Some(match tensor.data_type() {
-        DataType::Bool | DataType::U8 => data.iter().map(|n| f64::from(*n)).collect(),
-        DataType::I8 => data.iter().map(|n| f64::from(n.cast_signed())).collect(),
-        DataType::U16 => each(data, |bytes| u16::from_le_bytes(bytes).into()),
-        DataType::I16 => each(data, |bytes| i16::from_le_bytes(bytes).into()),
-        DataType::U32 => each(data, |bytes| u32::from_le_bytes(bytes).into()),
-        DataType::I32 => each(data, |bytes| i32::from_le_bytes(bytes).into()),
-        DataType::U64 => each(data, |bytes| u64::from_le_bytes(bytes) as f64),
-        DataType::I64 => each(data, |bytes| i64::from_le_bytes(bytes) as f64),
-        DataType::F16 => each(data, |bytes| half::f16::from_le_bytes(bytes).into()),
-        DataType::Bf16 => each(data, |bytes| half::bf16::from_le_bytes(bytes).into()),
-        DataType::F32 => each(data, |bytes| f32::from_le_bytes(bytes).into()),
-        DataType::F64 => each(data, f64::from_le_bytes),
-        DataType::Bytes => return None,
-    })
-}
-
-fn each<const WIDTH: usize>(data: &[u8], read: impl Fn([u8; WIDTH]) -> f64) -> Vec<f64> {
-    data.as_chunks().0.iter().map(|bytes| read(*bytes)).collect()
-}
+use hospes_core::tensor::DataType;
 
 /// Numbers as elements of a type. The number that the type cannot hold is the error: a fraction or a missing value for whole numbers, or one
 /// beyond its range.
@@ -77,6 +53,8 @@ fn put(data: &mut Vec<u8>, value: f64, ty: DataType) -> Option<()> {
 
 #[cfg(test)]
 mod tests {
+    use hospes_core::tensor::Tensor;
+
     use super::*;
 
     #[test]
@@ -92,7 +70,7 @@ mod tests {
             };
             let data = elements(values, ty).expect("it holds them");
             let tensor = Tensor::new(ty, vec![2], data.into()).expect("fits");
-            assert_eq!(numbers(&tensor).expect("numbers"), values, "{ty}");
+            assert_eq!(tensor.numbers().expect("numbers"), values, "{ty}");
         }
     }
 

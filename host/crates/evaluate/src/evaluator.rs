@@ -15,6 +15,7 @@ use hospes_inference::{
 
 use crate::answers::{AnswerError, Answers};
 use crate::feed::{Feed, FeedError};
+use crate::names::class_names;
 
 /// Rows that are computed at once if the model takes any number.
 pub const BATCH_ROWS: usize = 32;
@@ -96,13 +97,14 @@ impl Evaluator {
         let inference = started.map_err(|error| EvaluateError::Start(Box::new(error)))?;
         let publisher: AccountName = "evaluate".parse().expect("invariant: a name");
         let (digest, bytes) = (Digest::of(&model), model.len() as u64);
+        let classes = class_names(&model);
         let source = ModelSource::in_memory(publisher, model);
         let placement = Placement { backend: Some(backend), ..Placement::default() };
         let began = Instant::now();
         let loaded = inference.load(source, placement).await;
         let graph = loaded.map_err(|error| EvaluateError::Load(Box::new(error)))?;
         let load_time = began.elapsed();
-        Ok(Loaded { inference, graph, backend, digest, bytes, load_time })
+        Ok(Loaded { inference, graph, backend, digest, bytes, classes, load_time })
     }
 }
 
@@ -113,6 +115,7 @@ pub struct Loaded {
     backend: BackendKind,
     digest: Digest,
     bytes: u64,
+    classes: Option<Vec<String>>,
     load_time: Duration,
 }
 
@@ -170,7 +173,7 @@ impl Loaded {
         feed: &Feed<'_>,
         mut progress: impl FnMut(usize),
     ) -> Result<Answers, EvaluateError> {
-        let mut answers = Answers::default();
+        let mut answers = Answers::of_model(self.classes.clone());
         let step = feed.batch().unwrap_or(BATCH_ROWS).max(1);
         let backend = self.backend;
         for first in (0..feed.rows()).step_by(step) {

@@ -11,7 +11,7 @@ use hospes_core::tensor::{DataType, Tensor};
 use hospes_data::{Column, DataSet};
 use hospes_inference::{ModelSignature, TensorSpec};
 
-use crate::elements::{elements, numbers};
+use crate::elements::elements;
 
 /// How pictures become numbers: each element is divided, then the mean is taken off and the result divided by the deviation.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -116,11 +116,6 @@ impl<'d> Feed<'d> {
         self.data.rows()
     }
 
-    /// The data set.
-    pub fn data(&self) -> &'d DataSet {
-        self.data
-    }
-
     /// Rows that the model takes at once, if its first dimension is fixed.
     pub fn batch(&self) -> Option<usize> {
         self.batch
@@ -187,8 +182,6 @@ impl<'d> Input<'d> {
                 fix: fix(spec, &own),
             })?;
         let seen = first.tensor.data_type();
-        let is_float =
-            |ty| matches!(ty, DataType::F16 | DataType::Bf16 | DataType::F32 | DataType::F64);
         let error = |fix| FeedError::Type {
             input: spec.name.clone(),
             spec: spec.to_string(),
@@ -205,7 +198,7 @@ impl<'d> Input<'d> {
         }
         let is_picture = seen == DataType::U8 && own.len() >= 2;
         let preparation = match preparation.divide {
-            _ if !is_picture || !is_float(spec.data_type) => None,
+            _ if !is_picture || !spec.data_type.is_float() => None,
             Some(_) => Some(preparation.clone()),
             None => {
                 return Err(FeedError::Scale {
@@ -244,7 +237,7 @@ impl<'d> Input<'d> {
         let data = if is_plain {
             tensor.data().clone()
         } else {
-            let values = numbers(&tensor).unwrap_or_default();
+            let values = tensor.numbers().unwrap_or_default();
             let values = self.prepared(values, count);
             self.typed(&values, count, rows.start)?
         };
@@ -265,7 +258,7 @@ impl<'d> Input<'d> {
     ) -> Result<Tensor, FeedError> {
         let sides: Vec<Vec<f64>> = columns
             .iter()
-            .map(|column| numbers(&data.slice(column, rows.clone())).unwrap_or_default())
+            .map(|column| data.slice(column, rows.clone()).numbers().unwrap_or_default())
             .collect();
         let count = sides[0].len();
         let values: Vec<f64> =

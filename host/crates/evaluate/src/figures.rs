@@ -23,7 +23,7 @@ pub enum Metric {
     Accuracy,
     /// The share of rows whose class is that of another model.
     Agreement,
-    /// The share of the labels' variance that the numbers explain.
+    /// The share of the variance that the numbers explain: of the labels, or of another model's numbers.
     R2,
     /// The cosine between the vectors of two models.
     Cosine,
@@ -38,6 +38,24 @@ impl Metric {
             Self::R2 => "r2",
             Self::Cosine => "cosine",
         }
+    }
+
+    /// What is measured where nobody has said it: by default this, but R2 if the model predicts a number and there is one to compare it with.
+    ///
+    /// # Errors
+    /// [`AnswerError::NoOutput`].
+    pub fn fitting(
+        self,
+        answers: &Answers,
+        output: Option<&str>,
+        labels: Option<&Labels>,
+    ) -> Result<Self, AnswerError> {
+        let has_numbers = match self {
+            Self::Accuracy => labels.and_then(Labels::numbers).is_some(),
+            Self::Agreement => true,
+            Self::R2 | Self::Cosine => false,
+        };
+        Ok(if has_numbers && answers.is_single_number(output)? { Self::R2 } else { self })
     }
 }
 
@@ -54,16 +72,24 @@ pub enum JudgeError {
     NotNumbers,
     #[error("`{}` compares with another model: name it with `--reference MODEL`", metric.name())]
     NoReference { metric: Metric },
-    #[error("all labels are the same number, so there is no variance to explain: give more rows")]
+    #[error(
+        "all numbers to compare with are the same, so there is no variance to explain: give more rows"
+    )]
     NoVariance,
     #[error("row {row}: the two vectors have {first} and {second} elements, or have no direction")]
     NoCosine { row: usize, first: usize, second: usize },
     #[error("the reference answered {reference} rows, not {rows}")]
     Rows { reference: usize, rows: usize },
-    #[error(transparent)]
-    Answer(#[from] AnswerError),
+    #[error("{}", .0.advised())]
+    Answer(AnswerError),
     #[error(transparent)]
     Confusion(#[from] ConfusionError),
+}
+
+impl From<AnswerError> for JudgeError {
+    fn from(error: AnswerError) -> Self {
+        Self::Answer(error)
+    }
 }
 
 /// Figures of one model.
@@ -128,16 +154,6 @@ impl Figures {
             Self::Cosine(_) => None,
         }
     }
-
-    /// What was measured.
-    pub fn metric(&self) -> Metric {
-        match self {
-            Self::Accuracy(_) => Metric::Accuracy,
-            Self::Agreement(_) => Metric::Agreement,
-            Self::R2(_) => Metric::R2,
-            Self::Cosine(_) => Metric::Cosine,
-        }
-    }
 }
 
 /// Makes the figures of answers: against labels, or against the answers of another model to the same rows. `output` names the output that
@@ -156,17 +172,17 @@ pub fn judge(
     let reference = reference.ok_or(JudgeError::NoReference { metric });
     match metric {
         Metric::Accuracy => accuracy(answers, output, labels?).map(Figures::Accuracy),
-        Metric::R2 => explained(answers, output, labels?).map(Figures::R2),
+        Metric::R2 => {
+            let truth = match reference {
+                Ok(reference) => same_rows(reference, answers)?.scalars(output)?,
+                Err(_) => labels?.numbers().ok_or(JudgeError::NotNumbers)?,
+            };
+            explained(&truth, &answers.scalars(output)?).map(Figures::R2)
+        }
         Metric::Agreement => {
             let names = labels.ok().and_then(Labels::classes).map(|classes| classes.names());
             let reference = same_rows(reference?, answers)?;
-            // Both must number texts alike.
-            let (first, second) = match names {
-                Some(names) => {
-                    (reference.classes(output, Some(names))?, answers.classes(output, Some(names))?)
-                }
-                None => together(reference, answers, output)?,
-            };
+            let (first, second) = together(reference, answers, output, names)?;
             let agreement = Agreement::of(&first, &second, CONFIDENCE);
             let rows = answers.rows();
             agreement
@@ -184,23 +200,33 @@ fn same_rows<'a>(reference: &'a Answers, answers: &Answers) -> Result<&'a Answer
     if seen == rows { Ok(reference) } else { Err(JudgeError::Rows { reference: seen, rows }) }
 }
 
-/// The classes of two models without labels. Texts of both are numbered together.
-fn together(
+/// The classes of two models, numbered alike: the reference's, then the other's. Names are those that the models have or answer, otherwise the
+/// labels'.
+///
+/// # Errors
+/// [`AnswerError`].
+pub fn together(
     reference: &Answers,
     answers: &Answers,
     output: Option<&str>,
-) -> Result<(Vec<u32>, Vec<u32>), JudgeError> {
+    labels: Option<&[String]>,
+) -> Result<(Vec<u32>, Vec<u32>), AnswerError> {
     let texts = |answers: &Answers| -> Vec<String> {
         let names = answers.names();
         let chosen = output
             .or_else(|| names.iter().copied().find(|name| answers.output_texts(name).is_some()));
         chosen.and_then(|name| answers.output_texts(name)).unwrap_or_default().to_vec()
     };
-    let mut names = texts(reference);
-    names.extend(texts(answers));
-    names.sort_unstable();
-    names.dedup();
-    let names = if names.is_empty() { None } else { Some(names.as_slice()) };
+    let mut answered = [texts(reference), texts(answers)].concat();
+    answered.sort_unstable();
+    answered.dedup();
+    let mut names: Vec<String> = Vec::new();
+    for name in reference.own().iter().chain(answers.own()).chain(&answered) {
+        if !names.contains(name) {
+            names.push(name.clone());
+        }
+    }
+    let names = if names.is_empty() { labels } else { Some(names.as_slice()) };
     Ok((reference.classes(output, names)?, answers.classes(output, names)?))
 }
 
@@ -210,12 +236,7 @@ fn accuracy(
     labels: &Labels,
 ) -> Result<Accuracy, JudgeError> {
     let classes = labels.classes().ok_or(JudgeError::NotClasses)?;
-    let predicted = answers.classes(output, Some(classes.names()))?;
-    // A model may know classes of which the held-out rows have none, beyond those that have a name.
-    let mut names = classes.names().to_vec();
-    let highest = predicted.iter().copied().max().unwrap_or_default() as usize;
-    let unnamed = names.len()..highest.saturating_add(1);
-    names.extend(unnamed.map(|class| class.to_string()));
+    let (names, predicted) = answers.beside(output, classes)?;
     let confusion = Confusion::new(&names, classes.of(), &predicted)?;
     let (hits, rows) = (confusion.hits(), confusion.rows());
     let of_classes = confusion.classes(CONFIDENCE);
@@ -231,16 +252,14 @@ fn accuracy(
     })
 }
 
-fn explained(answers: &Answers, output: Option<&str>, labels: &Labels) -> Result<R2, JudgeError> {
-    let truth = labels.numbers().ok_or(JudgeError::NotNumbers)?;
-    let predicted = answers.scalars(output)?;
-    let interval = || r2_interval(&truth, &predicted, CONFIDENCE, SEED);
+fn explained(truth: &[f64], predicted: &[f64]) -> Result<R2, JudgeError> {
+    let interval = || r2_interval(truth, predicted, CONFIDENCE, SEED);
     Ok(R2 {
-        value: r2(&truth, &predicted).ok_or(JudgeError::NoVariance)?,
+        value: r2(truth, predicted).ok_or(JudgeError::NoVariance)?,
         interval: interval().ok_or(JudgeError::NoVariance)?,
         rows: truth.len() as u64,
-        mean_absolute_error: mean_absolute_error(&truth, &predicted).unwrap_or_default(),
-        root_mean_square_error: root_mean_square_error(&truth, &predicted).unwrap_or_default(),
+        mean_absolute_error: mean_absolute_error(truth, predicted).unwrap_or_default(),
+        root_mean_square_error: root_mean_square_error(truth, predicted).unwrap_or_default(),
     })
 }
 
@@ -308,6 +327,27 @@ mod tests {
         assert!((seen.lowest - 0.5_f64.sqrt()).abs() < 1e-6 && seen.rows == 2);
         let figures = judge(Metric::Agreement, &two, None, None, Some(&one)).expect("classes");
         assert_eq!(figures.value(), 1.0);
+    }
+
+    #[test]
+    fn a_model_of_one_number_is_judged_by_r2_unless_somebody_says_otherwise() {
+        let ages = answers(&[4, 1], &[21.0, 35.0, 48.0, 60.0]);
+        let labels = classes(&[2, 0, 1, 3], &["35", "48", "21", "60"]);
+        let metric = |metric: Metric, labels| metric.fitting(&ages, None, labels).expect("one");
+        assert_eq!(metric(Metric::Accuracy, Some(&labels)), Metric::R2);
+        assert_eq!(metric(Metric::Agreement, None), Metric::R2);
+        assert_eq!(metric(Metric::Cosine, None), Metric::Cosine);
+        let named = classes(&[0, 1, 0, 1], &["young", "old"]);
+        assert_eq!(metric(Metric::Accuracy, Some(&named)), Metric::Accuracy, "no numbers");
+        let scores = answers(&[2, 2], &[0.0, 1.0, 1.0, 0.0]);
+        let two = classes(&[0, 1], &["0", "1"]);
+        let of_scores = Metric::Accuracy.fitting(&scores, None, Some(&two)).expect("two");
+        assert_eq!(of_scores, Metric::Accuracy);
+        let figures = judge(Metric::R2, &ages, None, Some(&labels), None).expect("numbers");
+        assert_eq!(figures.value(), 1.0);
+        let nearly = answers(&[4, 1], &[21.0, 35.0, 48.0, 61.0]);
+        let figures = judge(Metric::R2, &nearly, None, None, Some(&ages)).expect("numbers");
+        assert!(figures.value() > 0.99 && figures.value() < 1.0, "{}", figures.value());
     }
 
     #[test]

@@ -5,7 +5,6 @@ use hospes_data::DataSet;
 use hospes_evidence::{Distribution, FEATURES_MAX, Profile, ProfileError, of_numbers, of_texts};
 
 use crate::answers::Answers;
-use crate::elements::numbers;
 
 /// Elements of a row up to which each has a distribution. Of more, such as a picture's, the mean and the deviation have.
 const ELEMENTS_MAX: usize = 64;
@@ -21,7 +20,7 @@ pub fn profile(data: &DataSet, answers: &Answers) -> Result<Profile, ProfileErro
         if inputs.len() >= FEATURES_MAX {
             break;
         }
-        match numbers(&column.tensor) {
+        match column.tensor.numbers() {
             Some(values) => add(&mut inputs, &column.name, column.row_shape(), &values),
             None if column.tensor.data_type() == DataType::Bytes
                 && column.row_shape().is_empty() =>

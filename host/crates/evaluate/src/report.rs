@@ -10,6 +10,9 @@ use crate::timing::Timing;
 /// The version of the report's form.
 const FORMAT: u32 = 1;
 
+/// How far a figure may be from that of another computation: rounding may move a row in a thousand from one class to another.
+pub const FIGURE_TOLERANCE: f64 = 1e-3;
+
 /// What was measured of a model on held-out rows.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Report {
@@ -24,8 +27,20 @@ pub struct Report {
     pub confidence: f64,
     /// One for each backend, or one for a published function.
     pub runs: Vec<Run>,
+    /// Another report that the figures were compared with.
+    pub reported: Option<Reported>,
     /// What a reader should know, a line each.
     pub notes: Vec<String>,
+}
+
+/// What another report says of the same rows.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Reported {
+    pub name: String,
+    pub value: f64,
+    pub tolerance: f64,
+    /// The places whose figures are farther from it than that.
+    pub differs: Vec<String>,
 }
 
 /// A model.
@@ -95,6 +110,7 @@ impl Report {
             metric,
             confidence: CONFIDENCE,
             runs: Vec::new(),
+            reported: None,
             notes: Vec::new(),
         }
     }
@@ -102,5 +118,10 @@ impl Report {
     /// Whether any run has computed the rows.
     pub fn has_run(&self) -> bool {
         self.runs.iter().any(|run| run.error.is_none())
+    }
+
+    /// Whether a figure is not what another report says.
+    pub fn differs(&self) -> bool {
+        self.reported.as_ref().is_some_and(|reported| !reported.differs.is_empty())
     }
 }

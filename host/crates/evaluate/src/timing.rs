@@ -30,6 +30,19 @@ pub struct Timing {
     pub rows: usize,
 }
 
+impl Timing {
+    /// Of computations of so many rows each; `None` of no computation.
+    pub fn of(times: &[f64], rows: usize) -> Option<Self> {
+        Some(Self {
+            p50_ms: quantile(times, 0.5)?,
+            p95_ms: quantile(times, 0.95)?,
+            mean_ms: times.iter().sum::<f64>() / times.len() as f64,
+            runs: times.len(),
+            rows,
+        })
+    }
+}
+
 /// Times models in turns: one computation of each, then the next row. A busy machine slows all of them alike, so their ratios hold where their
 /// times do not.
 ///
@@ -38,7 +51,7 @@ pub struct Timing {
 pub async fn interleaved(
     models: &[(&Loaded, &Feed<'_>)],
     runs: usize,
-) -> Result<Vec<Timing>, EvaluateError> {
+) -> Result<Vec<Option<Timing>>, EvaluateError> {
     let mut times: Vec<Vec<f64>> = vec![Vec::with_capacity(runs); models.len()];
     let began = Instant::now();
     let time_max = TIME_MAX * u32::try_from(models.len()).unwrap_or(u32::MAX);
@@ -69,12 +82,7 @@ pub async fn interleaved(
             }
         }
     }
-    let timings = models.iter().zip(&times).map(|((_, feed), times)| Timing {
-        p50_ms: quantile(times, 0.5).unwrap_or_default(),
-        p95_ms: quantile(times, 0.95).unwrap_or_default(),
-        mean_ms: times.iter().sum::<f64>() / times.len().max(1) as f64,
-        runs: times.len(),
-        rows: feed.batch().unwrap_or(1),
-    });
+    let timed = models.iter().zip(&times);
+    let timings = timed.map(|((_, feed), times)| Timing::of(times, feed.batch().unwrap_or(1)));
     Ok(timings.collect())
 }

@@ -13,7 +13,8 @@ mod special;
 pub use classes::{Class, Confusion, ConfusionError};
 pub use interval::{Interval, clopper_pearson, wilson};
 pub use measures::{
-    Agreement, cosine, mean_absolute_error, quantile, r2, r2_interval, root_mean_square_error,
+    Agreement, Apart, R2Loss, ROUNDING, cosine, farthest, mean_absolute_error, quantile, r2,
+    r2_interval, r2_loss, root_mean_square_error,
 };
 pub use paired::Paired;
 pub use profile::{

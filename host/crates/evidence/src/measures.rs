@@ -52,6 +52,39 @@ pub fn r2_interval(
     seed: u64,
 ) -> Option<Interval> {
     r2(truth, predicted)?;
+    let values = resampled(truth.len(), seed, |rows| r2_of(truth, predicted, rows));
+    let outside = (1.0 - confidence) / 2.0;
+    let (low, high) = (quantile(&values, outside)?, quantile(&values, 1.0 - outside)?);
+    Some(Interval { low, high })
+}
+
+/// How much less of the truth's variance a second model explains than a first one.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct R2Loss {
+    /// R2 of the second.
+    pub value: f64,
+    pub loss: f64,
+    /// The most that may be lost, with the confidence that was asked for.
+    pub bound: f64,
+}
+
+/// Compares the R2 of two models on the same rows. The bound is by the same bootstrap as [`r2_interval`], which draws rows for both at once: rows
+/// that are hard for both widen it less. `None` as for [`r2`].
+pub fn r2_loss(
+    truth: &[f64],
+    (first, second): (&[f64], &[f64]),
+    confidence: f64,
+    seed: u64,
+) -> Option<R2Loss> {
+    let value = r2(truth, second)?;
+    let loss = r2(truth, first)? - value;
+    let lost = |rows: &[usize]| Some(r2_of(truth, first, rows)? - r2_of(truth, second, rows)?);
+    let bound = quantile(&resampled(truth.len(), seed, lost), confidence)?;
+    Some(R2Loss { value, loss, bound: bound.max(loss) })
+}
+
+/// A value of rows that are drawn again and again, with replacement.
+fn resampled(count: usize, seed: u64, of: impl Fn(&[usize]) -> Option<f64>) -> Vec<f64> {
     let mut state = seed;
     let mut next = || {
         // SplitMix64: the generator must be the same in later versions.
@@ -61,19 +94,17 @@ pub fn r2_interval(
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         mixed ^ (mixed >> 31)
     };
-    let mut rows = vec![0; truth.len()];
+    let mut rows = vec![0; count];
     let mut values = Vec::with_capacity(RESAMPLES);
     for _ in 0..RESAMPLES {
         for row in &mut rows {
-            let drawn = (u128::from(next()) * truth.len() as u128) >> 64;
+            let drawn = (u128::from(next()) * count as u128) >> 64;
             *row = usize::try_from(drawn).expect("invariant: below the number of rows");
         }
         // All rows may be the same one.
-        values.extend(r2_of(truth, predicted, &rows));
+        values.extend(of(&rows));
     }
-    let outside = (1.0 - confidence) / 2.0;
-    let (low, high) = (quantile(&values, outside)?, quantile(&values, 1.0 - outside)?);
-    Some(Interval { low, high })
+    values
 }
 
 /// The mean of the errors' sizes; `None` of no rows.
@@ -108,6 +139,32 @@ pub fn cosine(first: &[f32], second: &[f32]) -> Option<f64> {
     }
     let cosine = product / (one * two).sqrt();
     cosine.is_finite().then(|| cosine.clamp(-1.0, 1.0))
+}
+
+/// How far apart [`farthest`] may find the same answers, computed by two programs: rounding moves them by less.
+pub const ROUNDING: f64 = 1e-5;
+
+/// Where two lists of numbers are farthest apart.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Apart {
+    /// Relative to the second list's number where that is above 1.
+    pub difference: f64,
+    pub at: usize,
+}
+
+/// Compares numbers with those that are expected. Both may be missing (NaN) or the same infinity; otherwise such are infinitely far apart. `None`
+/// if the lists differ in length.
+pub fn farthest(seen: &[f64], expected: &[f64]) -> Option<Apart> {
+    let mut worst = Apart::default();
+    for (at, (one, other)) in seen.iter().zip(expected).enumerate() {
+        let same = one == other || one.is_nan() && other.is_nan();
+        let difference = if same { 0.0 } else { (one - other).abs() / other.abs().max(1.0) };
+        let difference = if difference.is_nan() { f64::INFINITY } else { difference };
+        if difference > worst.difference {
+            worst = Apart { difference, at };
+        }
+    }
+    (seen.len() == expected.len()).then_some(worst)
 }
 
 /// The value below which the share `p` of the values lies, interpolated between neighbours as NumPy does by default (Hyndman and Fan's type
@@ -158,6 +215,25 @@ mod tests {
     }
 
     #[test]
+    fn a_second_model_of_numbers_is_compared_with_the_first_on_the_same_rows() {
+        let truth: Vec<f64> = (0..200).map(f64::from).collect();
+        let moved = |by: i32| -> Vec<f64> {
+            (0..200).map(|row| f64::from(row + (row * 37) % (2 * by + 1) - by)).collect()
+        };
+        let (near, far) = (moved(5), moved(60));
+        let of = |first: &[f64], second: &[f64]| {
+            r2_loss(&truth, (first, second), 0.95, 7).expect("varies")
+        };
+        let same = of(&near, &near);
+        assert_eq!((same.loss, same.bound), (0.0, 0.0));
+        let worse = of(&near, &far);
+        assert!(worse.loss > 0.1 && worse.bound > worse.loss && worse.bound < 1.0, "{worse:?}");
+        let better = of(&far, &near);
+        assert!(better.loss < -0.1 && better.bound < 0.0, "{better:?}");
+        assert_eq!(r2_loss(&[1.0, 1.0], (&[1.0, 1.0], &[1.0, 2.0]), 0.95, 7), None);
+    }
+
+    #[test]
     fn cosines_and_quantiles_are_those_of_numpy() {
         assert_eq!(cosine(&[1.0, 0.0], &[1.0, 1.0]), Some(1.0 / 2.0_f64.sqrt()));
         assert_eq!(cosine(&[1.0, 2.0], &[-2.0, -4.0]), Some(-1.0));
@@ -171,6 +247,19 @@ mod tests {
         let seen = [0.0, 0.25, 0.5, 0.95, 1.0].map(of);
         assert!(seen.iter().zip([1.0, 1.75, 2.5, 3.85, 4.0]).all(|(a, b)| (a - b).abs() < 1e-12));
         assert_eq!(quantile(&[], 0.5), None);
+    }
+
+    #[test]
+    fn the_farthest_numbers_are_found_whatever_they_are() {
+        let of = |one: &[f64], other: &[f64]| farthest(one, other).map(|it| (it.difference, it.at));
+        assert_eq!(of(&[1.0, 0.5, 300.0], &[1.0, 0.25, 200.0]), Some((0.5, 2)), "relative");
+        assert_eq!(of(&[1.0, 0.5], &[1.0, 0.25]), Some((0.25, 1)), "absolute below 1");
+        let infinite = Some((f64::INFINITY, 0));
+        assert_eq!(of(&[f64::NAN], &[1.0]), infinite);
+        assert_eq!((of(&[1.0], &[f64::NAN]), of(&[1.0], &[f64::INFINITY])), (infinite, infinite));
+        let missing = [f64::NAN, f64::INFINITY];
+        assert_eq!(of(&missing, &missing), Some((0.0, 0)));
+        assert_eq!((of(&[1.0], &[]), of(&[], &[])), (None, Some((0.0, 0))));
     }
 
     #[test]

@@ -3,7 +3,6 @@
 use serde::{Deserialize, Serialize};
 
 use crate::interval::{lower_bound, upper_bound};
-use crate::special::beta_cdf;
 
 /// What two models did on the same rows: only rows on which one is right and the other wrong tell them apart (McNemar, Psychometrika 12, 1947).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,34 +42,11 @@ impl Paired {
         let lost = upper_bound(self.lost, self.rows, outside);
         lost - lower_bound(self.won, self.rows, outside)
     }
-
-    /// McNemar's exact test, one-sided: how probable it is that at least this many of the rows that differ were lost, if the second
-    /// model were as good as the first.
-    pub fn worse_p_value(&self) -> f64 {
-        // The binomial tail at one half, as a beta distribution.
-        if self.lost == 0 { 1.0 } else { beta_cdf(0.5, self.lost as f64, self.won as f64 + 1.0) }
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_test_is_mcnemars() {
-        // scipy.stats.binomtest(lost, lost + won, 0.5, alternative="greater").pvalue
-        for (lost, won, p) in
-            [(20, 15, 0.249_779_916_601_255_6), (10, 0, 0.000_976_562_5), (3, 7, 0.945_312_5)]
-        {
-            let paired = Paired { rows: 1000, lost, won };
-            assert!(
-                (paired.worse_p_value() - p).abs() < 1e-9,
-                "{lost} {won}: {}",
-                paired.worse_p_value()
-            );
-        }
-        assert_eq!(Paired { rows: 9, lost: 0, won: 0 }.worse_p_value(), 1.0);
-    }
 
     #[test]
     fn equal_answers_still_leave_a_loss_possible() {

@@ -3,6 +3,9 @@
 use bytes::Bytes;
 use hospes_core::backend::BackendKind;
 use hospes_core::tensor::{DataType, Tensor};
+use hospes_data::Labels;
+use hospes_evaluate as evaluate;
+use hospes_evaluate::{AnswerError, Answers};
 
 /// The inputs of a call, or its outputs, by name.
 pub type Named = Vec<(String, Tensor)>;
@@ -32,8 +35,12 @@ pub trait Executor {
 #[derive(Debug, Clone, Default)]
 pub struct Rows {
     pub inputs: Vec<Named>,
-    /// The right class of each row, if it is known.
-    pub truth: Option<Vec<u32>>,
+    /// What is right for each row, if it is known.
+    pub labels: Option<Labels>,
+    /// Rows of one computation, if the model takes only so many. The first of them counts; the others fill it up.
+    pub batch: Option<usize>,
+    /// The model's own names for its classes, see [`hospes_evaluate::class_names`].
+    pub classes: Option<Vec<String>>,
 }
 
 /// How answers are compared.
@@ -41,44 +48,52 @@ pub struct Rows {
 pub enum Metric {
     /// By the class that they give: right answers where the truth is known, else agreement.
     Classes,
+    /// By R2 of the one number that they are: of the labels where they are numbers, else of the original's numbers.
+    Numbers,
     /// By the cosine between the numbers.
     Cosine,
 }
 
-impl Metric {
-    /// How the outputs of a model are best compared: those that have a class for a row, by the class.
-    pub fn of(outputs: &Named) -> Self {
-        if class(outputs).is_some() { Self::Classes } else { Self::Cosine }
+impl Rows {
+    /// The answers to some of the rows, as `hospes evaluate` reads them.
+    ///
+    /// # Errors
+    /// [`AnswerError`], e.g. if their shape depends on the row.
+    pub fn read(&self, found: &[Named]) -> Result<Answers, AnswerError> {
+        let mut answers = Answers::of_model(self.classes.clone());
+        for outputs in found {
+            answers.add(outputs.clone(), 1, self.batch.unwrap_or(1))?;
+        }
+        Ok(answers)
     }
-}
 
-/// The class that an answer gives to its row: a whole number, or the place of the largest of several numbers.
-pub fn class(outputs: &Named) -> Option<u32> {
-    let (_, tensor) = outputs.first()?;
-    let rank = tensor.shape().iter().filter(|size| **size != 1).count();
-    match tensor.data_type() {
-        DataType::I64 if rank == 0 => {
-            let bytes = tensor.data().first_chunk::<8>()?;
-            u32::try_from(i64::from_le_bytes(*bytes)).ok()
-        }
-        DataType::F32 if rank == 1 && tensor.shape().len() <= 2 => {
-            let numbers = numbers(tensor)?;
-            let largest = numbers.iter().enumerate().max_by(|one, other| one.1.total_cmp(other.1));
-            u32::try_from(largest?.0).ok()
-        }
-        _ => None,
+    /// How answers like these are best compared: a model of one number by the number, one with a class for each row by the class.
+    pub fn metric(&self, found: &[Named]) -> Metric {
+        let of = |answers: Answers| {
+            let usual = match &self.labels {
+                Some(Labels::Numbers(_)) => evaluate::Metric::R2,
+                Some(Labels::Classes(_)) => evaluate::Metric::Accuracy,
+                None => evaluate::Metric::Agreement,
+            };
+            let fitting = usual.fitting(&answers, None, self.labels.as_ref())?;
+            if fitting == evaluate::Metric::R2 && answers.scalars(None).is_ok() {
+                return Ok(Metric::Numbers);
+            }
+            answers.classes(None, None).map(|_| Metric::Classes)
+        };
+        self.read(found).and_then(of).unwrap_or(Metric::Cosine)
     }
 }
 
 /// The numbers of a tensor of floats.
-pub fn numbers(tensor: &Tensor) -> Option<Vec<f32>> {
-    let floats = tensor.data().as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes));
-    (tensor.data_type() == DataType::F32).then(|| floats.collect())
+pub fn floats(tensor: &Tensor) -> Option<Vec<f32>> {
+    let numbers = tensor.numbers().filter(|_| tensor.data_type() == DataType::F32)?;
+    Some(numbers.into_iter().map(|number| number as f32).collect())
 }
 
 /// The cosine between the first outputs of floats of two answers. 1 if both are zero.
 pub fn cosine(one: &Named, other: &Named) -> Option<f64> {
-    let floats = |answer: &Named| answer.iter().find_map(|(_, tensor)| numbers(tensor));
+    let floats = |answer: &Named| answer.iter().find_map(|(_, tensor)| floats(tensor));
     let (one, other) = (floats(one)?, floats(other)?);
     hospes_evidence::cosine(&one, &other)
 }
@@ -92,14 +107,22 @@ mod tests {
         vec![("y".into(), Tensor::new(DataType::F32, shape.to_vec(), data).expect("fits"))]
     }
 
+    fn metric(labels: Option<Labels>, answers: &[Named]) -> Metric {
+        Rows { labels, ..Rows::default() }.metric(answers)
+    }
+
     #[test]
-    fn answers_with_a_class_are_compared_by_it() {
-        let scores = answer(&[1, 3], &[0.1, 0.7, 0.2]);
-        assert_eq!((class(&scores), Metric::of(&scores)), (Some(1), Metric::Classes));
-        let states = answer(&[1, 2, 2], &[1.0, 0.0, 0.0, 2.0]);
-        assert_eq!((class(&states), Metric::of(&states)), (None, Metric::Cosine));
-        let one = answer(&[1, 1], &[4.0]);
-        assert_eq!(class(&one), None, "a single number is no class");
+    fn answers_with_a_class_are_compared_by_it_and_numbers_as_numbers() {
+        let scores = [answer(&[1, 3], &[0.1, 0.7, 0.2])];
+        assert_eq!(metric(None, &scores), Metric::Classes);
+        let states = [answer(&[1, 2, 2], &[1.0, 0.0, 0.0, 2.0])];
+        assert_eq!(metric(None, &states), Metric::Cosine);
+        let texts = [answer(&[1, 1, 2], &[1.0, 0.0]), answer(&[1, 2, 2], &[1.0; 4])];
+        assert_eq!(metric(None, &texts), Metric::Cosine, "as long as its text");
+        // The cosine of two single numbers says no more than their sign.
+        let ages = [answer(&[1, 1], &[4.0]), answer(&[1, 1], &[40.0])];
+        assert_eq!(metric(None, &ages), Metric::Numbers);
+        assert_eq!(metric(Some(Labels::Numbers(vec![4.5, 41.0])), &ages), Metric::Numbers);
     }
 
     #[test]

@@ -4,16 +4,23 @@
 //! original on the backend where the original is fastest: to be faster elsewhere is no win.
 
 use hospes_core::backend::BackendKind;
-use hospes_evidence::{Interval, Paired, clopper_pearson};
+use hospes_evaluate::Timing;
+use hospes_evidence::{Interval, Paired, R2Loss, clopper_pearson, r2_loss};
 use serde::Serialize;
 
 /// Classes with so many rows are judged by the loss itself. Of smaller ones a loss must be proven.
 const CLASS_ROWS_MIN: u64 = 30;
 
+/// Of fewer rows with numbers, drawing them again says too little of others.
+const NUMBERS_ROWS_MIN: usize = 30;
+
+/// The seed of these draws, so that the same answers get the same verdict.
+const SEED: u64 = 7;
+
 /// What is asked of a candidate. All are shares.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Limits {
-    /// The most that may be lost: of right answers, of agreement, or of cosine.
+    /// The most that may be lost: of right answers, of agreement, of R2, or of cosine.
     pub loss_max: f64,
     /// The same for each class.
     pub class_loss_max: f64,
@@ -34,15 +41,10 @@ impl Default for Limits {
 pub enum Answers {
     /// The class that each gave. Without `truth`, the original counts as right.
     Classes { truth: Option<Vec<u32>>, original: Vec<u32>, candidate: Vec<u32> },
+    /// The number that each gave. Without `truth`, the original's count as true.
+    Numbers { truth: Option<Vec<f64>>, original: Vec<f64>, candidate: Vec<f64> },
     /// For each row, the cosine between both.
     Cosines(Vec<f64>),
-}
-
-/// Times of calls, in milliseconds.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Times {
-    pub p50: f64,
-    pub p95: f64,
 }
 
 /// What was measured on a backend.
@@ -57,14 +59,14 @@ pub struct OnBackend {
 pub struct Measured {
     /// `None` without held-out rows.
     pub answers: Option<Answers>,
-    pub times: Times,
+    pub times: Timing,
 }
 
 /// The model as it was.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Original {
     pub bytes: u64,
-    pub times: Vec<(BackendKind, Times)>,
+    pub times: Vec<(BackendKind, Timing)>,
 }
 
 /// A model that may replace it.
@@ -80,7 +82,7 @@ pub struct Candidate {
 /// How much worse a candidate's answers are.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Loss {
-    /// Right answers, agreement or mean cosine of the candidate.
+    /// Right answers, agreement, R2 or mean cosine of the candidate.
     pub value: f64,
     /// What was lost against the original.
     pub loss: f64,
@@ -98,7 +100,7 @@ pub enum Refusal {
     NoData,
     #[error("it does not run: {error}")]
     Fails { error: String },
-    #[error("it loses {} of the answers, and may lose {} (at most {})", percent(*loss), percent(*bound), percent(*max))]
+    #[error("it loses {}, and may lose {} (at most {})", percent(*loss), percent(*bound), percent(*max))]
     Loss { loss: f64, bound: f64, max: f64 },
     #[error(
         "it loses {} on {rows} rows, which leaves up to {} possible (at most {}): give it {needed} rows or more",
@@ -123,7 +125,7 @@ pub struct Verdict {
     pub backend: BackendKind,
     pub bytes: u64,
     pub loss: Option<Loss>,
-    pub times: Option<Times>,
+    pub times: Option<Timing>,
     /// Its size by the original's.
     pub size: f64,
     /// Its p50 by that of the original where the original is fastest.
@@ -161,9 +163,9 @@ pub fn judge(original: &Original, candidate: &Candidate, limits: &Limits) -> Vec
 }
 
 /// The candidate's p50 by the original's on its fastest backend.
-fn time(original: &Original, times: Times) -> Option<f64> {
-    let fastest = original.times.iter().map(|(_, times)| times.p50).min_by(f64::total_cmp)?;
-    Some(times.p50 / fastest.max(f64::MIN_POSITIVE))
+fn time(original: &Original, times: Timing) -> Option<f64> {
+    let fastest = original.times.iter().map(|(_, times)| times.p50_ms).min_by(f64::total_cmp)?;
+    Some(times.p50_ms / fastest.max(f64::MIN_POSITIVE))
 }
 
 fn refuse(
@@ -208,7 +210,8 @@ fn too_much(answers: &Answers, loss: Loss, limits: &Limits) -> Option<Refusal> {
     }
     if bound > max {
         let rows = answers.rows();
-        let needed = needed(rows, loss, max);
+        let is_few = matches!(answers, Answers::Numbers { .. }) && rows < NUMBERS_ROWS_MIN;
+        let needed = if is_few { NUMBERS_ROWS_MIN } else { needed(rows, loss, max) };
         return Some(Refusal::Unproven { loss: lost, bound, max, rows, needed });
     }
     None
@@ -225,6 +228,7 @@ impl Answers {
     pub fn rows(&self) -> usize {
         match self {
             Answers::Classes { candidate, .. } => candidate.len(),
+            Answers::Numbers { candidate, .. } => candidate.len(),
             Answers::Cosines(cosines) => cosines.len(),
         }
     }
@@ -249,6 +253,14 @@ pub fn loss(answers: &Answers, risk: f64) -> Loss {
                 bound: paired.loss_upper_bound(1.0 - risk),
                 worst_class: worst.map(|class| (class.class, class.loss())),
             }
+        }
+        Answers::Numbers { truth, original, candidate } => {
+            let truth = truth.as_ref().unwrap_or(original);
+            let found = r2_loss(truth, (original, candidate), 1.0 - risk, SEED);
+            let R2Loss { value, loss, bound } =
+                found.unwrap_or(R2Loss { value: 0.0, loss: 1.0, bound: 1.0 });
+            let bound = if truth.len() < NUMBERS_ROWS_MIN { 1.0 } else { bound };
+            Loss { value, loss, bound, worst_class: None }
         }
         Answers::Cosines(cosines) => {
             let count = cosines.len().max(1) as f64;

@@ -5,6 +5,7 @@
 //! makes one model twice as fast and another ten times slower.
 
 pub mod array;
+mod compare;
 pub mod execute;
 pub mod gate;
 mod method;

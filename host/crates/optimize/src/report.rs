@@ -2,11 +2,13 @@
 
 use std::fmt::Write as _;
 
+use hospes_config::about_bytes;
 use hospes_core::backend::BackendKind;
+use hospes_evaluate::Timing;
 use hospes_evidence::chart::{Mark, scatter};
 use serde::Serialize;
 
-use crate::gate::{Limits, Original, Refusal, Times, Verdict, percent};
+use crate::gate::{Limits, Original, Refusal, Verdict, percent};
 
 /// All that was tried on a model.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -14,7 +16,7 @@ pub struct Report {
     pub original: OriginalReport,
     /// Held-out rows.
     pub rows: usize,
-    /// `accuracy`, `agreement` or `cosine`.
+    /// `accuracy`, `agreement`, `r2` or `cosine`.
     pub compared_by: &'static str,
     pub limits: Limits,
     pub tried: Vec<Tried>,
@@ -34,8 +36,7 @@ pub struct OriginalReport {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct BackendTimes {
     pub backend: BackendKind,
-    /// In milliseconds.
-    pub times: Times,
+    pub times: Timing,
 }
 
 /// A candidate and what was done for it.
@@ -90,9 +91,9 @@ impl Report {
             "verdict"
         );
         for BackendTimes { backend, times } in &self.original.times {
-            let size = size(self.original.bytes);
+            let size = about_bytes(self.original.bytes);
             let backend = backend.name();
-            let Times { p50, p95 } = times;
+            let Timing { p50_ms: p50, p95_ms: p95, .. } = times;
             let _ = writeln!(
                 table,
                 "{:<14} {backend:<12} {size:>10} {p50:>9.2} {p95:>9.2}",
@@ -129,7 +130,7 @@ impl Report {
 }
 
 fn line(verdict: &Verdict, chosen: Option<&Chosen>) -> String {
-    let time = |of: fn(&Times) -> f64| {
+    let time = |of: fn(&Timing) -> f64| {
         verdict.times.as_ref().map_or("-".into(), |times| format!("{:.2}", of(times)))
     };
     let loss = verdict.loss;
@@ -142,7 +143,7 @@ fn line(verdict: &Verdict, chosen: Option<&Chosen>) -> String {
         chosen.candidate == verdict.candidate && chosen.backend == verdict.backend
     });
     let said = match &verdict.refused {
-        None if is_chosen => "takes its place",
+        None if is_chosen => "chosen",
         None => "passed",
         Some(Refusal::NoData) => "refused: no rows",
         Some(Refusal::Fails { .. }) => "refused: fails",
@@ -155,16 +156,8 @@ fn line(verdict: &Verdict, chosen: Option<&Chosen>) -> String {
         "{:<14} {:<12} {:>10} {:>9} {:>9} {value:>9} {lost:>8} {bound:>8} {class:>8}  {said}\n",
         verdict.candidate,
         verdict.backend.name(),
-        size(verdict.bytes),
-        time(|times| times.p50),
-        time(|times| times.p95),
+        about_bytes(verdict.bytes),
+        time(|times| times.p50_ms),
+        time(|times| times.p95_ms),
     )
-}
-
-fn size(bytes: u64) -> String {
-    match bytes {
-        0..=9_999 => format!("{bytes} B"),
-        10_000..=9_999_999 => format!("{:.1} kB", bytes as f64 / 1e3),
-        _ => format!("{:.1} MB", bytes as f64 / 1e6),
-    }
 }

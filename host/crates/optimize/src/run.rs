@@ -4,10 +4,12 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use hospes_core::backend::BackendKind;
+use hospes_evaluate::Timing;
 use hospes_onnx::{Model, ModelRefused};
 
-use crate::execute::{Executor, Metric, Named, Rows, class, cosine};
-use crate::gate::{self, Answers, Candidate, Limits, Measured, OnBackend, Original, Times};
+use crate::compare::Compare;
+use crate::execute::{Executor, Metric, Named, Rows};
+use crate::gate::{self, Candidate, Limits, Measured, OnBackend, Original};
 use crate::method::Method;
 use crate::passes::{self, PassError};
 use crate::report::{Report, Skipped, Tried};
@@ -33,6 +35,8 @@ pub enum OptimizeError {
     Original { error: String },
     #[error("the model does not compute the calibration rows: {error}")]
     Calibration { error: String },
+    #[error("the model's answers cannot be compared: {error}")]
+    Answers { error: String },
     #[error("there are no held-out rows: give at least one")]
     NoRows,
 }
@@ -135,10 +139,10 @@ pub fn judge<E: Executor>(
         }
     }
     let times: Vec<_> = sides.iter().map(|side| (side.backend, side.original)).collect();
-    let Some(fastest) = times.iter().min_by(|a, b| a.1.p50.total_cmp(&b.1.p50)) else {
+    let Some(fastest) = times.iter().min_by(|a, b| a.1.p50_ms.total_cmp(&b.1.p50_ms)) else {
         return Err(OptimizeError::Original { error: why });
     };
-    let (home, p50) = (fastest.0, fastest.1.p50);
+    let (home, p50) = (fastest.0, fastest.1.p50_ms);
     let original = Original { bytes: model.len() as u64, times: times.clone() };
     // The fastest is measured first, and what is known of the original there need not be computed elsewhere.
     sides.sort_by_key(|side| side.backend != home);
@@ -146,8 +150,9 @@ pub fn judge<E: Executor>(
     progress(&format!("computing {} rows with the original", task.held_out.inputs.len()));
     let answers = home.answers(executor, &home.loaded, task.held_out);
     let answers = answers.map_err(|error| OptimizeError::Original { error })?;
-    let metric = task.metric.unwrap_or_else(|| Metric::of(&answers[0]));
-    let compare = Compare { truth: task.held_out.truth.as_deref(), original: &answers, metric };
+    let metric = task.metric.unwrap_or_else(|| task.held_out.metric(&answers));
+    let compare = Compare::new(task.held_out, answers, metric);
+    let compare = compare.map_err(|error| OptimizeError::Answers { error })?;
     let trial = Trial { executor, task, sides: &sides, compare: &compare, p50 };
     let mut verdicts = Vec::new();
     for (at, made) in made.iter().enumerate() {
@@ -201,7 +206,7 @@ impl<E: Executor> Trial<'_, E> {
         let (loaded, times) = side.candidates[at].as_ref().map_err(Clone::clone)?;
         // Where it cannot win, only its time is worth knowing.
         let is_home = self.sides.first().is_some_and(|home| home.backend == side.backend);
-        if !is_home && times.p50 > self.p50 * (1.0 + self.task.limits.win_min) {
+        if !is_home && times.p50_ms > self.p50 * (1.0 + self.task.limits.win_min) {
             return Ok(Measured { answers: None, times: *times });
         }
         progress(&format!("computing rows with {} on {}", made.name, side.backend));
@@ -214,8 +219,8 @@ impl<E: Executor> Trial<'_, E> {
 struct Side<L> {
     backend: BackendKind,
     loaded: L,
-    original: Times,
-    candidates: Vec<Result<(L, Times), String>>,
+    original: Timing,
+    candidates: Vec<Result<(L, Timing), String>>,
 }
 
 impl<L> Side<L> {
@@ -248,10 +253,11 @@ impl<L> Side<L> {
                 }
             }
         }
-        let mut timed = models
-            .into_iter()
-            .zip(times)
-            .map(|(model, times)| model.map(|loaded| (loaded, of(&times))));
+        let each = rows.batch.unwrap_or(1);
+        let mut timed = models.into_iter().zip(times).map(|(model, times)| {
+            let timing = Timing::of(&times, each).ok_or_else(|| "no call was timed".to_owned());
+            Ok((model?, timing?))
+        });
         let (loaded, original) = timed.next().ok_or("no model")??;
         Ok(Self { backend, loaded, original, candidates: timed.collect() })
     }
@@ -263,47 +269,5 @@ impl<L> Side<L> {
         rows: &Rows,
     ) -> Result<Vec<Named>, String> {
         rows.inputs.iter().map(|inputs| executor.compute(loaded, inputs.clone())).collect()
-    }
-}
-
-fn of(times: &[f64]) -> Times {
-    let at = |share| hospes_evidence::quantile(times, share).unwrap_or(f64::INFINITY);
-    Times { p50: at(0.5), p95: at(0.95) }
-}
-
-/// Compares answers with the original's.
-struct Compare<'c> {
-    truth: Option<&'c [u32]>,
-    original: &'c [Named],
-    metric: Metric,
-}
-
-impl Compare<'_> {
-    fn with(&self, found: &[Named]) -> Result<Answers, String> {
-        match self.metric {
-            Metric::Classes => {
-                let classes = |answers: &[Named]| -> Result<Vec<u32>, String> {
-                    let none = "its answers give no class: compare them with `--metric cosine`";
-                    answers.iter().map(|one| class(one).ok_or_else(|| none.to_owned())).collect()
-                };
-                let (original, candidate) = (classes(self.original)?, classes(found)?);
-                let truth = self.truth.map(<[u32]>::to_vec);
-                Ok(Answers::Classes { truth, original, candidate })
-            }
-            Metric::Cosine => {
-                let pairs = self.original.iter().zip(found);
-                // What is not a number, or of another size, is as far as can be.
-                let cosines = pairs.map(|(one, other)| cosine(one, other).unwrap_or(-1.0));
-                Ok(Answers::Cosines(cosines.collect()))
-            }
-        }
-    }
-
-    fn name(&self) -> &'static str {
-        match (self.metric, self.truth) {
-            (Metric::Classes, Some(_)) => "accuracy",
-            (Metric::Classes, None) => "agreement",
-            (Metric::Cosine, _) => "cosine",
-        }
     }
 }

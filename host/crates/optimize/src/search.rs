@@ -9,7 +9,9 @@ use hospes_core::backend::BackendKind;
 use hospes_onnx::Model;
 
 use crate::OptimizeError;
-use crate::execute::{Executor, Named, Rows, class, cosine, numbers};
+use crate::compare::Compare;
+use crate::execute::{Executor, Metric, Named, Rows, floats};
+use crate::gate::{self, Limits};
 use crate::passes::{self, Change, Plan, Ranges};
 use crate::quantise::{Range, SAFE};
 
@@ -63,7 +65,7 @@ impl<'c, E: Executor> Calibrated<'c, E> {
             let given = outputs.len();
             outputs.extend(executor.compute(&loaded, inputs.clone()).map_err(failed)?);
             for (name, tensor) in &outputs {
-                let range = numbers(tensor).and_then(|numbers| Range::of(&numbers));
+                let range = floats(tensor).and_then(|numbers| Range::of(&numbers));
                 let Some(range) = range.filter(|_| values.contains(name)) else { continue };
                 let known = ranges.entry(name.clone()).or_insert(range);
                 *known = known.with(range);
@@ -137,21 +139,28 @@ impl<'c, E: Executor> Calibrated<'c, E> {
         Ok(self.sensitive.insert(sensitive).clone())
     }
 
-    /// How far the answers of a changed model are from those of the model: `is_fine` by the cosine, otherwise by the class if they give
-    /// one.
+    /// How far the answers of a changed model are from those of the model. `is_fine`: by the numbers in them, otherwise by the class if they
+    /// give one.
     fn loss(&self, model: &Model, rows: usize, is_fine: bool) -> Result<f64, OptimizeError> {
         let failed = |error| OptimizeError::Calibration { error };
         let loaded = load(self.executor, model, self.backend).map_err(failed)?;
-        let (mut sum, mut count) = (0.0, 0);
-        for (inputs, answer) in self.rows.inputs.iter().zip(&self.answers).take(rows) {
-            let found = self.executor.compute(&loaded, inputs.clone()).map_err(failed)?;
-            sum += match (class(answer), class(&found)) {
-                (Some(one), Some(other)) if !is_fine => f64::from(u8::from(one != other)),
-                _ => 1.0 - cosine(answer, &found).unwrap_or(-1.0),
-            };
-            count += 1;
-        }
-        Ok(sum / f64::from(count.max(1)))
+        let inputs = self.rows.inputs.iter().take(rows);
+        let found: Result<Vec<Named>, String> =
+            inputs.map(|inputs| self.executor.compute(&loaded, inputs.clone())).collect();
+        let found = found.map_err(failed)?;
+        let answers = &self.answers[..found.len()];
+        // What the model answers counts, not what is right.
+        let (batch, classes) = (self.rows.batch, self.rows.classes.clone());
+        let rows = Rows { batch, classes, ..Rows::default() };
+        let metric = match rows.metric(answers) {
+            Metric::Classes if is_fine => Metric::Cosine,
+            metric => metric,
+        };
+        let compared = Compare::new(&rows, answers.to_vec(), metric);
+        let compared = compared.and_then(|compare| compare.with(&found));
+        // What cannot be compared, such as one number that is always the same, has lost all.
+        let risk = Limits::default().risk;
+        Ok(compared.map_or(1.0, |answers| gate::loss(&answers, risk).loss))
     }
 }
 

@@ -60,6 +60,9 @@ pub struct Command {
     /// Metrics that are read from what it prints.
     #[serde(default)]
     pub metrics: Vec<PatternText>,
+    /// Those of its metrics that it finds on the data set `test`. Only these may be shown as figures about the model.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub held_out: Vec<String>,
     /// What it gets as `SM_HPS` and `SM_HP_<NAME>`.
     #[serde(default)]
     pub hyperparameters: BTreeMap<String, toml::Value>,

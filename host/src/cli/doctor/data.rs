@@ -9,7 +9,8 @@ use jiff::Timestamp;
 use rustix::fs::{Access, AtFlags, CWD};
 use serde_json::Value;
 
-use super::{Finding, Subject, chain, sh, size};
+use super::{Finding, Subject, chain, sh};
+use crate::config::about_bytes;
 use crate::host::{HostError, SecretsError, TIME_FILE};
 use crate::start::look;
 use crate::store::StoreError;
@@ -106,7 +107,7 @@ pub(super) fn space(subject: &Subject) -> Vec<Finding> {
     };
     let free = disk.f_bavail.saturating_mul(disk.f_frsize);
     let bundle = subject.config.bundle.bundle_bytes_max;
-    let left = format!("{} are free", size(free));
+    let left = format!("{} are free", about_bytes(free));
     let space = if free < SPACE_BYTES_MIN {
         Finding::problem(
             format!("{left}: a host that cannot write receipts takes no calls"),
@@ -114,7 +115,7 @@ pub(super) fn space(subject: &Subject) -> Vec<Finding> {
         )
     } else if free < bundle {
         Finding::warning(
-            format!("{left}, less than one bundle's limit ({})", size(bundle)),
+            format!("{left}, less than one bundle's limit ({})", about_bytes(bundle)),
             "make room, or lower `bundle.bundle_bytes_max` in the settings",
         )
     } else {

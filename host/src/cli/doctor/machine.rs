@@ -2,8 +2,9 @@
 //!
 //! It starts workers as a host does, so that the findings match the host's log and `/status`.
 
-use super::{Finding, Subject, chain, sh, size};
+use super::{Finding, Subject, chain, sh};
 use crate::backend::BackendKind;
+use crate::config::about_bytes;
 use crate::config::{Config, machine};
 use crate::host::inference_settings;
 use crate::inference::backend::BackendError;
@@ -169,7 +170,7 @@ pub(super) fn limits(subject: &Subject) -> Vec<Finding> {
     }
     if let Some(most) = machine::file_bytes_max() {
         found.push(Finding::warning(
-            format!("files are limited to {}, but the log of receipts grows", size(most)),
+            format!("files are limited to {}, but the log of receipts grows", about_bytes(most)),
             "`ulimit -f unlimited`, or `LimitFSIZE=infinity` in its unit",
         ));
     }
@@ -177,7 +178,7 @@ pub(super) fn limits(subject: &Subject) -> Vec<Finding> {
         found.push(Finding::warning(
             format!(
                 "address space is limited to {}, and each sandbox reserves gigabytes of it",
-                size(most)
+                about_bytes(most)
             ),
             "`ulimit -v unlimited`, or `LimitAS=infinity` in its unit; `MemoryMax=` limits memory",
         ));
@@ -207,22 +208,22 @@ pub(super) fn memory(subject: &Subject) -> Vec<Finding> {
     let mut found = Vec::new();
     if wanted > there {
         found.push(Finding::warning(
-            format!("{} are available, but calls ({}), bodies ({}) and strangers ({}) may take {}", size(there), size(calls), size(bodies), size(strangers), size(wanted)),
+            format!("{} are available, but calls ({}), bodies ({}) and strangers ({}) may take {}", about_bytes(there), about_bytes(calls), about_bytes(bodies), about_bytes(strangers), about_bytes(wanted)),
             "lower `admission.memory_bytes_max` or `api.bodies_in_flight_bytes_max`, or give the control group more (`MemoryMax=`)",
         ));
     }
     let one = config.sandbox.memory_bytes_max.get() as u64;
     if one > calls {
         found.push(Finding::warning(
-            format!("one call may take {} (`sandbox.memory_bytes_max`), but all calls together only {} (`admission.memory_bytes_max`)", size(one), size(calls)),
+            format!("one call may take {} (`sandbox.memory_bytes_max`), but all calls together only {} (`admission.memory_bytes_max`)", about_bytes(one), about_bytes(calls)),
             "raise `admission.memory_bytes_max`, or lower `sandbox.memory_bytes_max`",
         ));
     }
     if found.is_empty() {
         let detail = format!(
             "{} are available to this process; calls may take {}",
-            size(there),
-            size(calls)
+            about_bytes(there),
+            about_bytes(calls)
         );
         found.push(Finding::ok(detail));
     }

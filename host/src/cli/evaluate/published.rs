@@ -8,7 +8,6 @@ use serde_json::value::RawValue;
 
 use crate::data::DataSet;
 use crate::evaluate::{Answers, BATCH_ROWS, Feed, Preparation, Run, Timing};
-use crate::evidence::quantile;
 use crate::id::{Digest, ModelName};
 use crate::inference::{ModelSignature, OutputSpec, Sizes, TensorSpec};
 use crate::tensor::{DataType, Tensor, json};
@@ -99,18 +98,11 @@ impl Calls<'_> {
             answers.add(outputs, last - first, feed.batch().unwrap_or(last - first))?;
         }
         drop(progress);
-        let latency = Timing {
-            p50_ms: quantile(&times, 0.5).unwrap_or_default(),
-            p95_ms: quantile(&times, 0.95).unwrap_or_default(),
-            mean_ms: times.iter().sum::<f64>() / times.len().max(1) as f64,
-            runs: times.len(),
-            rows,
-        };
         let run = Run {
             place: "published".to_owned(),
             error: None,
             figures: None,
-            latency: Some(latency),
+            latency: Timing::of(&times, rows),
             memory_bytes: None,
             load_ms: None,
         };

@@ -2,7 +2,8 @@
 
 use std::fmt::Write as _;
 
-use crate::evaluate::{Figures, Report, Run};
+use crate::config::about_bytes;
+use crate::evaluate::{Figures, Report, Reported, Run};
 use crate::evidence::chart::{self, Mark};
 use hospes_cli::screen::table;
 
@@ -17,7 +18,7 @@ pub(super) fn plain(report: &Report) -> String {
     }
     text.push('\n');
     let name = report.metric.map_or("METRIC".into(), |metric| metric.name().to_uppercase());
-    let heading = ["BACKEND", &name, "95 % INTERVAL", "P50 MS", "P95 MS", "MEMORY MB"];
+    let heading = ["BACKEND", &name, "95 % INTERVAL", "P50 MS", "P95 MS", "MEMORY"];
     let rows: Vec<Vec<String>> =
         report.runs.iter().filter(|run| run.error.is_none()).map(row).collect();
     text += &table(&heading, &rows);
@@ -28,6 +29,12 @@ pub(super) fn plain(report: &Report) -> String {
     }
     if let Some(figures) = report.runs.iter().find_map(|run| run.figures.as_ref()) {
         text += &details(figures);
+    }
+    if let Some(Reported { name, value, differs, .. }) = &report.reported {
+        let _ = match differs.as_slice() {
+            [] => writeln!(text, "{name} says {value:.4}: the same"),
+            places => writeln!(text, "{name} says {value:.4}: DIFFERENT on {}", places.join(", ")),
+        };
     }
     for note in &report.notes {
         let _ = writeln!(text, "note: {note}");
@@ -43,7 +50,7 @@ fn row(run: &Run) -> Vec<String> {
     let time = |of: fn(&crate::evaluate::Timing) -> f64| {
         run.latency.as_ref().map_or_else(dash, |timing| format!("{:.3}", of(timing)))
     };
-    let memory = run.memory_bytes.map_or_else(dash, |bytes| (bytes / 1_000_000).to_string());
+    let memory = run.memory_bytes.map_or_else(dash, about_bytes);
     vec![run.place.clone(), value, interval, time(|t| t.p50_ms), time(|t| t.p95_ms), memory]
 }
 

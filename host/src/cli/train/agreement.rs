@@ -8,10 +8,11 @@ use std::time::{Duration, Instant};
 use crate::backend::{BackendKind, Device};
 use crate::config::Config;
 use crate::data::{self, Format, Options};
+use crate::evidence::{ROUNDING, farthest};
 use crate::host::inference_settings;
 use crate::inference::backend::{Call, Placement};
-use crate::inference::{Inference, ModelSource};
-use crate::tensor::{DataType, Tensor};
+use crate::inference::{Inference, ModelSignature, ModelSource};
+use crate::tensor::Tensor;
 use crate::training::Trainer;
 use crate::training::report::Agreement;
 use bytes::Bytes;
@@ -22,9 +23,6 @@ use super::{MakeRuntime, Plan};
 
 /// The file that a trainer leaves.
 const ANSWERS: &str = "answers.npz";
-
-/// How far a number may be from the trainer's, relative to the number where it is above 1.
-const TOLERANCE: f64 = 1e-5;
 
 /// How long the rows may take on a backend.
 const COMPUTE_TIMEOUT: Duration = Duration::from_secs(60);
@@ -45,7 +43,9 @@ pub(super) fn check(
     // Not through a link: what a foreign trainer leaves must not lead elsewhere.
     let is_there = std::fs::symlink_metadata(&path).is_ok_and(|about| about.is_file());
     let arrays: Vec<(String, Tensor)> = if is_there {
-        let read = data::read(&path, &Options { format: Some(Format::Npz), ..Options::default() })?;
+        // An output may have a name that labels have elsewhere, such as scikit-learn's `label`.
+        let (format, unlabelled) = (Some(Format::Npz), true);
+        let read = data::read(&path, &Options { format, unlabelled, ..Options::default() })?;
         read.columns().iter().map(|column| (column.name.clone(), column.tensor.clone())).collect()
     } else {
         Vec::new()
@@ -93,6 +93,9 @@ async fn compare(
         let is_input = |name: &str| graph.signature().inputs.iter().any(|input| input.name == name);
         let (inputs, wanted): (Vec<_>, Vec<_>) =
             arrays.iter().cloned().partition(|(name, _)| is_input(name));
+        if wanted.is_empty() {
+            return Err(no_answers(graph.signature()));
+        }
         let call = Call::of_nobody(Instant::now() + COMPUTE_TIMEOUT);
         let outputs = graph
             .compute(inputs, call)
@@ -108,9 +111,9 @@ async fn compare(
             worst = worst.max(difference(name, output, wanted)?);
             rows = wanted.shape().first().copied().unwrap_or_default() as u64;
         }
-        if worst > TOLERANCE {
+        if worst > ROUNDING {
             let message = format!(
-                "the model is not kept: `{kind}` answers otherwise than the trainer, by {worst:.1e}; at most {TOLERANCE:.0e} is allowed"
+                "the model is not kept: `{kind}` answers otherwise than the trainer, by {worst:.1e}; at most {ROUNDING:.0e} is allowed"
             );
             return Err(Failure::new(message).fix("report this with the recipe; a script of yours must export the model that it trained"));
         }
@@ -126,13 +129,16 @@ async fn compare(
     Ok(compared)
 }
 
-/// The greatest difference, relative where the number is above 1.
+/// A file of answers has inputs only: compared with nothing, any model would pass.
+fn no_answers(signature: &ModelSignature) -> Failure {
+    let names: Vec<String> =
+        signature.outputs.iter().map(|output| format!("`{}`", output.name)).collect();
+    Failure::new(format!("`{ANSWERS}` has no answers: no array has the name of an output"))
+        .fix(format!("write an array for {}, or leave the file out", names.join(" or ")))
+}
+
+/// The greatest difference, as [`farthest`] measures it.
 fn difference(name: &str, ours: &Tensor, theirs: &Tensor) -> Result<f64, Failure> {
-    let numbers = |tensor: &Tensor| -> Option<Vec<f32>> {
-        let (chunks, _) = tensor.data().as_chunks::<4>();
-        let is_float = tensor.data_type() == DataType::F32;
-        is_float.then(|| chunks.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect())
-    };
     if ours.shape() != theirs.shape() {
         return Err(Failure::new(format!(
             "output `{name}` has the shape {:?}, the trainer's answers {:?}",
@@ -140,14 +146,13 @@ fn difference(name: &str, ours: &Tensor, theirs: &Tensor) -> Result<f64, Failure
             theirs.shape()
         )));
     }
-    let (Some(ours), Some(theirs)) = (numbers(ours), numbers(theirs)) else {
-        // Labels and the like: the same or not.
+    let (Some(ours), Some(theirs)) = (ours.numbers(), theirs.numbers()) else {
+        // Texts: the same or not.
         return Ok(if ours.data() == theirs.data() { 0.0 } else { f64::INFINITY });
     };
-    let pairs = ours.iter().zip(&theirs).map(|(one, other)| (f64::from(*one), f64::from(*other)));
-    // What is no number differs from all.
-    Ok(pairs.fold(0.0, |worst, (one, other)| {
-        let apart = (one - other).abs() / other.abs().max(1.0);
-        if apart.is_nan() { f64::INFINITY } else { apart.max(worst) }
-    }))
+    // What answers no numbers has not learnt, even if all computations of it agree.
+    if theirs.iter().any(|number| number.is_nan()) {
+        return Ok(f64::INFINITY);
+    }
+    Ok(farthest(&ours, &theirs).map_or(f64::INFINITY, |apart| apart.difference))
 }

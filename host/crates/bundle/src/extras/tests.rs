@@ -233,7 +233,10 @@ fn figures_are_finite_within_their_interval_and_few() {
 #[test]
 fn figures_of_a_report_are_about_the_model_that_is_packed() {
     let report = |model: Option<&[u8]>| {
-        let metrics = r#"{"metrics": {"accuracy": 0.9}, "data": {}}"#;
+        let test = Digest::of(b"rows");
+        let metrics = format!(
+            r#"{{"metrics": {{"accuracy": 0.9}}, "data": {{"test": {{"sha256": "{test}"}}}}, "recipe": {{"native": {{}}}}}}"#
+        );
         let found = crate::evaluations(metrics.as_bytes()).expect("figures");
         crate::Reported { model: model.map(Digest::of), ..found }
     };

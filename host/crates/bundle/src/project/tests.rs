@@ -212,10 +212,14 @@ fn a_plugin_says_where_its_model_comes_from() {
     fs::create_dir(directory.join("run")).expect("made");
     let profile = hospes_evidence::Profile::new(Digest::of(b"rows"), 2_000, Vec::new(), Vec::new());
     let profile = serde_json::to_vec(&profile.expect("enough rows")).expect("JSON");
+    let report = format!(
+        r#"{{"metrics": {{"accuracy": 0.9}}, "data": {{"test": {{"sha256": "{}"}}}}, "recipe": {{"native": {{}}}}}}"#,
+        Digest::of(b"rows")
+    );
     for (name, bytes) in [
         ("run/provenance.dsse", crate::provenance::tests::signed(&training)),
         ("run/profile.json", profile.clone()),
-        ("run/report.json", br#"{"metrics": {"accuracy": 0.9}, "data": {}}"#.to_vec()),
+        ("run/report.json", report.into_bytes()),
         ("README.md", b"---\nlicense: gpl-3.0\ntags: [a, {}]\n---\n# Sample".to_vec()),
     ] {
         fs::write(directory.join(name), bytes).expect("written");

@@ -2,8 +2,8 @@
 
 use crate::client::Client;
 use crate::failure::Failure;
-use crate::quantities::show_bytes;
 use crate::screen::{Answer, printable};
+use hospes_config::about_bytes;
 use hospes_wire::status::{Backend, Crashes, Incident, Status};
 
 /// Asks the host and shows its status.
@@ -31,7 +31,7 @@ fn page(status: &Status) -> String {
         ("state", state.to_owned()),
         ("models", models),
         ("sandboxes", format!("{} free", status.sandboxes_free)),
-        ("memory", format!("{} free", show_bytes(status.memory_free_bytes))),
+        ("memory", format!("{} free", about_bytes(status.memory_free_bytes))),
         ("receipts", status.receipts.to_string()),
         ("actions", status.actions.to_string()),
         ("backends", backends.collect::<Vec<_>>().join(", ")),

@@ -30,6 +30,29 @@ fn parts_must_fit_together() {
     }
 }
 
+#[test]
+fn elements_of_every_type_are_numbers_and_texts_are_none() {
+    for (data_type, data, number) in [
+        (DataType::Bool, &[1_u8][..], 1.0),
+        (DataType::U8, &[200], 200.0),
+        (DataType::I8, &[200], -56.0),
+        (DataType::U16, &[0, 200], 51_200.0),
+        (DataType::I16, &[0, 200], -14_336.0),
+        (DataType::U32, &[1, 0, 0, 128], 2_147_483_649.0),
+        (DataType::I32, &[1, 0, 0, 128], -2_147_483_647.0),
+        (DataType::U64, &[0, 0, 0, 0, 0, 0, 0, 128], 9_223_372_036_854_775_808.0),
+        (DataType::I64, &[0, 0, 0, 0, 0, 0, 0, 128], -9_223_372_036_854_775_808.0),
+        (DataType::F16, &[0, 0x3e], 1.5),
+        (DataType::Bf16, &[0xc0, 0x3f], 1.5),
+        (DataType::F32, &[0, 0, 0xc0, 0x3f], 1.5),
+        (DataType::F64, &[0, 0, 0, 0, 0, 0, 0xf8, 0x3f], 1.5),
+    ] {
+        let tensor = tensor(data_type, &[1], data).expect("fits");
+        assert_eq!(tensor.numbers(), Some(vec![number]), "{data_type}");
+    }
+    assert_eq!(tensor(DataType::Bytes, &[0], &[]).expect("fits").numbers(), None);
+}
+
 fn read(datatype: &str, shape: &str, data: &str) -> Result<Tensor, String> {
     let body = format!(
         r#"{{"inputs":[{{"name":"x","data":{data},"datatype":"{datatype}","shape":{shape}}}]}}"#

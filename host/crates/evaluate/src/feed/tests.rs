@@ -25,7 +25,7 @@ fn seen(
 ) -> (Vec<usize>, Vec<f64>) {
     let feed = Feed::new(signature, data, preparation).expect("fits");
     let inputs = feed.inputs(0..data.rows()).expect("values");
-    (inputs[0].1.shape().to_vec(), numbers(&inputs[0].1).expect("numbers"))
+    (inputs[0].1.shape().to_vec(), inputs[0].1.numbers().expect("numbers"))
 }
 
 const OPEN: Option<usize> = None;
@@ -117,7 +117,7 @@ fn a_fixed_batch_is_filled_up() {
     let feed = Feed::new(&two, &set, &Preparation::default()).expect("fits");
     assert_eq!(feed.batch(), Some(2));
     let last = feed.inputs(2..3).expect("values");
-    assert_eq!(numbers(&last[0].1).expect("numbers"), [3.0, 3.0]);
+    assert_eq!(last[0].1.numbers().expect("numbers"), [3.0, 3.0]);
 }
 
 #[test]

@@ -3,12 +3,15 @@
 use super::*;
 use BackendKind::{Onnxruntime, Tract};
 
-const FAST: Times = Times { p50: 5.0, p95: 6.0 };
-const SLOW: Times = Times { p50: 30.0, p95: 31.0 };
+const FAST: Timing = timing(5.0);
+const SLOW: Timing = timing(30.0);
+
+const fn timing(p50_ms: f64) -> Timing {
+    Timing { p50_ms, p95_ms: p50_ms + 1.0, mean_ms: p50_ms, runs: 60, rows: 1 }
+}
 
 fn original() -> Original {
-    let times = |p50| Times { p50, p95: p50 + 1.0 };
-    Original { bytes: 1000, times: vec![(Onnxruntime, times(10.0)), (Tract, times(30.0))] }
+    Original { bytes: 1000, times: vec![(Onnxruntime, timing(10.0)), (Tract, timing(30.0))] }
 }
 
 /// Ten classes in turn, and one answer in `every` is another class.
@@ -21,7 +24,7 @@ fn classes(rows: u32, every: Option<u32>) -> Answers {
     Answers::Classes { truth: None, candidate: candidate.collect(), original }
 }
 
-fn candidate(answers: Option<Answers>, times: Times, bytes: u64) -> Candidate {
+fn candidate(answers: Option<Answers>, times: Timing, bytes: u64) -> Candidate {
     let measured = Ok(Measured { answers, times });
     let on = vec![OnBackend { backend: Onnxruntime, measured }];
     Candidate { name: "c".into(), is_lossy: true, bytes, on }
@@ -83,7 +86,7 @@ fn a_small_class_needs_proof() {
 #[test]
 fn what_wins_nothing_is_refused_and_a_win_is_not_paid_with_the_other() {
     let answers = || Some(classes(1000, None));
-    let same = Times { p50: 10.0, p95: 11.0 };
+    let same = timing(10.0);
     for (times, bytes, is_win) in [
         (same, 950, false),
         (same, 300, true),
@@ -100,8 +103,7 @@ fn what_wins_nothing_is_refused_and_a_win_is_not_paid_with_the_other() {
 fn a_backend_counts_by_itself_against_the_fastest_original() {
     let mut both = candidate(Some(classes(1000, None)), FAST, 1000);
     // Faster than the original there, but not than the original elsewhere.
-    let measured =
-        Ok(Measured { answers: Some(classes(1000, None)), times: Times { p50: 15.0, p95: 16.0 } });
+    let measured = Ok(Measured { answers: Some(classes(1000, None)), times: timing(15.0) });
     both.on.push(OnBackend { backend: Tract, measured });
     let verdicts = judge(&original(), &both, &Limits::default());
     assert!(matches!(verdicts[1].refused, Some(Refusal::NoWin { .. })));
@@ -114,6 +116,22 @@ fn cosines_are_judged_by_their_mean_and_its_error() {
     assert_eq!(refused(&candidate(Some(close), FAST, 300)), None);
     let far = refused(&candidate(Some(Answers::Cosines(vec![0.8; 50])), FAST, 300));
     assert!(matches!(far, Some(Refusal::Loss { .. })), "{far:?}");
+}
+
+#[test]
+fn numbers_are_judged_by_r2_and_few_of_them_prove_nothing() {
+    let of = |rows: u32, moved: f64| {
+        let original: Vec<f64> = (0..rows).map(f64::from).collect();
+        let move_ = |number: &f64| {
+            if (*number as u64).is_multiple_of(2) { number + moved } else { *number }
+        };
+        let candidate_ = original.iter().map(move_).collect();
+        let answers = Answers::Numbers { truth: None, original, candidate: candidate_ };
+        refused(&candidate(Some(answers), FAST, 300))
+    };
+    assert_eq!(of(100, 0.1), None);
+    assert!(matches!(of(100, 20.0), Some(Refusal::Loss { .. })), "{:?}", of(100, 20.0));
+    assert!(matches!(of(20, 0.0), Some(Refusal::Unproven { needed: 30, .. })), "{:?}", of(20, 0.0));
 }
 
 #[test]

@@ -1,0 +1,67 @@
+//! `--report`: whether the figures are those that another report has of the same rows, such as a training's.
+
+use std::fs::File;
+use std::io::Read as _;
+use std::path::Path;
+
+use crate::bundle::{self, REPORT_BYTES_MAX, Reported as Found};
+use crate::data::DataSet;
+use crate::evaluate::{FIGURE_TOLERANCE, Figures, Report, Reported};
+use hospes_cli::failure::{During as _, Failure};
+
+/// What a report says of the rows that are evaluated.
+pub(super) struct Said {
+    name: String,
+    found: Found,
+}
+
+impl Said {
+    /// Reads a report of `hospes train` or `hospes evaluate --json`.
+    pub(super) fn read(path: &Path, data: &DataSet) -> Result<Self, Failure> {
+        let failed = |error| Failure::file("read", path, &error);
+        let mut bytes = Vec::new();
+        let file = File::open(path).map_err(failed)?;
+        // One byte more shows that it is too large.
+        file.take(REPORT_BYTES_MAX as u64 + 1).read_to_end(&mut bytes).map_err(failed)?;
+        // Without its folder, as the data's name.
+        let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
+        let mut found =
+            bundle::evaluations(&bytes).during(|| format!("`{name}` has no figures"))?;
+        let digest = data.digest();
+        let others: Vec<String> =
+            found.evaluations.iter().map(|one| format!("`{}`", one.data)).collect();
+        found.evaluations.retain(|one| one.data_sha256 == Some(digest));
+        if found.evaluations.is_empty() {
+            let what = format!("`{name}` has no figures of these rows ({digest})");
+            let mut others = others;
+            others.dedup();
+            let fix = format!("give the data set that it has figures of: {}", others.join(", "));
+            return Err(Failure::new(what).fix(fix));
+        }
+        Ok(Self { name, found })
+    }
+
+    /// Adds the comparison to a report whose runs are complete.
+    pub(super) fn compare(self, report: &mut Report) -> Result<(), Failure> {
+        let Self { name, found } = self;
+        let metric = report.metric.map_or("nothing", |metric| metric.name());
+        let Some(one) = found.evaluations.iter().find(|one| one.metric == metric) else {
+            let has: Vec<String> =
+                found.evaluations.iter().map(|one| format!("`{}`", one.metric)).collect();
+            let what = format!("`{name}` does not say `{metric}` of these rows");
+            let fix = format!("measure what it says with `--metric`: it has {}", has.join(", "));
+            return Err(Failure::new(what).fix(fix));
+        };
+        if let (Some(other), Some(own)) = (found.model, report.model.sha256)
+            && other != own
+        {
+            report.notes.push(format!("{name} is about another file ({other})"));
+        }
+        let value = one.value.get();
+        let is_other = |figures: &Figures| (figures.value() - value).abs() > FIGURE_TOLERANCE;
+        let runs = report.runs.iter().filter(|run| run.figures.as_ref().is_some_and(is_other));
+        let differs = runs.map(|run| run.place.clone()).collect();
+        report.reported = Some(Reported { name, value, tolerance: FIGURE_TOLERANCE, differs });
+        Ok(())
+    }
+}

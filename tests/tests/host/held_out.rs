@@ -1,0 +1,348 @@
+//! `hospes evaluate` and `hospes optimize` on every format of held-out rows, with models whose answers can be worked out by hand. They compute on
+//! tract, which is part of the program.
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::Output;
+use std::sync::Arc;
+
+use hospes::onnx::Model;
+use hospes::onnx::model::{ElementType, Graph, Node, Size, Tensor, ValueInfo};
+use parquet::data_type::{DoubleType, Int64Type};
+use parquet::file::properties::WriterProperties;
+use parquet::file::writer::SerializedFileWriter;
+use parquet::schema::parser::parse_message_type;
+use serde_json::{Value, json};
+use system_tests::HostProcess;
+use tempfile::TempDir;
+
+struct Desk(TempDir);
+
+impl Desk {
+    fn new() -> Self {
+        Self(tempfile::tempdir().expect("a folder"))
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn write(&self, name: &str, bytes: impl AsRef<[u8]>) {
+        let path = self.path(name);
+        std::fs::create_dir_all(path.parent().expect("a folder")).expect("made");
+        std::fs::write(path, bytes).expect("written");
+    }
+
+    /// A grey picture of two by two pixels of one brightness.
+    fn grey(&self, name: &str, value: u8) {
+        self.write(name, b"");
+        image::GrayImage::from_pixel(2, 2, image::Luma([value]))
+            .save(self.path(name))
+            .expect("PNG");
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        let mut command = HostProcess::command();
+        command.args(arguments).current_dir(self.0.path()).env("HOSPES_HOME", self.path("home"));
+        command.env("HOSPES_DATA", self.path("data")).output().expect("it runs")
+    }
+
+    /// The JSON of a command that may end with this exit code.
+    #[track_caller]
+    fn json(&self, code: i32, arguments: &[&str]) -> Value {
+        let output = self.run(&[&["--json"], arguments].concat());
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {said}");
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {said}"))
+    }
+
+    #[track_caller]
+    fn evaluated(&self, arguments: &[&str]) -> Value {
+        self.json(0, &[&["evaluate"], arguments, &["--backend", "tract"]].concat())
+    }
+
+    #[track_caller]
+    fn refused(&self, arguments: &[&str]) -> String {
+        let arguments = [&["evaluate"], arguments, &["--backend", "tract"]].concat();
+        let output = self.run(&arguments);
+        assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stdout));
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    }
+}
+
+/// A model of one product of the input's row with weights, and a bias.
+fn model(shape: &[Size], weights: &[&[f32]], bias: &[f32], classes: Option<&[&str]>) -> Vec<u8> {
+    let (inputs, outputs) = (weights.len() as i64, bias.len() as i64);
+    let mut graph = Graph::new("worked-out");
+    graph.inputs.push(ValueInfo::tensor("x", ElementType::FLOAT, shape));
+    graph.initialisers.push(Tensor::new("w", &[inputs, outputs], &weights.concat()));
+    graph.initialisers.push(Tensor::new("b", &[outputs], bias));
+    graph.nodes.push(Node::new("Flatten", &["x"], &["flat"]).with("axis", 1_i64));
+    // Without effect: `graph` of `hospes optimize` has something to remove.
+    graph.nodes.push(Node::new("Identity", &["flat"], &["same"]));
+    graph.nodes.push(Node::new("Gemm", &["same", "w", "b"], &["y"]));
+    let answers = [Size::Named("n".into()), Size::Fixed(outputs)];
+    graph.outputs.push(ValueInfo::tensor("y", ElementType::FLOAT, &answers));
+    let mut model = Model::new(graph, 17);
+    if let Some(classes) = classes {
+        model.set_metadata("hospes.classes", json!(classes).to_string());
+    }
+    model.write().expect("sound")
+}
+
+fn rows(sizes: &[i64]) -> Vec<Size> {
+    let fixed = sizes.iter().map(|size| Size::Fixed(*size));
+    std::iter::once(Size::Named("n".into())).chain(fixed).collect()
+}
+
+/// `2 a + 3 b + 1`.
+fn line() -> Vec<u8> {
+    model(&rows(&[2]), &[&[2.0], &[3.0]], &[1.0], None)
+}
+
+/// Dark or bright, by the mean of four pixels from 0 to 1.
+fn bright(classes: Option<&[&str]>) -> Vec<u8> {
+    let pixel: &[f32] = &[-0.25, 0.25];
+    model(&rows(&[1, 2, 2]), &[pixel; 4], &[0.5, -0.5], classes)
+}
+
+/// Three classes by the mean of four pixels from 0 to 255. At 100 and 200 two scores are equal.
+fn three() -> Vec<u8> {
+    let pixel: &[f32] = &[0.0, 0.25, 0.5];
+    model(&rows(&[1, 2, 2]), &[pixel; 4], &[0.0, -100.0, -300.0], None)
+}
+
+#[test]
+fn a_model_of_one_number_is_not_judged_by_classes() {
+    let desk = Desk::new();
+    desk.write("line.onnx", line());
+    // Whole numbers, which are classes for a model that answers some.
+    desk.write("rows.csv", "a,b,y\n1,1,6\n2,0,5\n0,3,10\n4,4,21\n");
+    let report = desk.evaluated(&["line.onnx", "--data", "rows.csv"]);
+    let figures = &report["runs"][0]["figures"];
+    assert_eq!((&report["metric"], &figures["metric"]), (&json!("r2"), &json!("r2")), "{report}");
+    assert_eq!((&figures["value"], &figures["mean_absolute_error"]), (&json!(1.0), &json!(0.0)));
+    let note = report["notes"][0].as_str().expect("a note");
+    assert!(note.contains("one number a row") && note.contains("`--metric accuracy`"), "{note}");
+    // One row is off by 4: sklearn.metrics.r2_score([6, 5, 10, 25], [6, 5, 10, 21])
+    desk.write("rows.csv", "a,b,y\n1,1,6\n2,0,5\n0,3,10\n4,4,25\n");
+    let report = desk.evaluated(&["line.onnx", "--data", "rows.csv", "--metric", "r2"]);
+    let value = report["runs"][0]["figures"]["value"].as_f64().expect("a number");
+    assert!((value - 0.937_743_190_661_478_6).abs() < 1e-9, "{value}");
+    let said = desk.refused(&["line.onnx", "--data", "rows.csv", "--metric", "accuracy"]);
+    assert!(said.contains("tells 2 classes apart"), "{said}");
+    // Two models of numbers, without labels.
+    desk.write("bare.csv", "a,b\n1,1\n2,0\n0,3\n");
+    let both = ["line.onnx", "--data", "bare.csv", "--reference", "line.onnx"];
+    let report = desk.evaluated(&both);
+    assert_eq!(
+        (&report["metric"], &report["runs"][0]["figures"]["value"]),
+        (&json!("r2"), &json!(1.0))
+    );
+}
+
+#[test]
+fn folders_of_pictures_are_matched_by_the_model_s_names_for_its_classes() {
+    let desk = Desk::new();
+    // Sorted by name, `bright` comes first; the model answers `dark` first.
+    for (name, value) in [
+        ("p/dark/1.png", 10),
+        ("p/dark/2.png", 90),
+        ("p/bright/1.png", 250),
+        ("p/bright/2.png", 20),
+    ] {
+        desk.grey(name, value);
+    }
+    desk.write("named.onnx", bright(Some(&["dark", "bright"])));
+    let report = desk.evaluated(&["named.onnx", "--data", "p", "--divide", "255"]);
+    let figures = &report["runs"][0]["figures"];
+    assert_eq!((&figures["hits"], &figures["rows"]), (&json!(3), &json!(4)), "{report}");
+    assert_eq!(figures["confusion"]["names"], json!(["bright", "dark"]));
+    assert_eq!(figures["confusion"]["counts"], json!([[1, 1], [0, 2]]));
+    let said = desk.refused(&["named.onnx", "--data", "p"]);
+    assert!(said.contains("`--divide 255`"), "{said}");
+    desk.grey("p/grey/1.png", 128);
+    let said = desk.refused(&["named.onnx", "--data", "p", "--divide", "255"]);
+    assert!(said.contains("`grey`, which the model does not know"), "{said}");
+}
+
+#[test]
+fn a_pair_of_idx_files_is_measured() {
+    let desk = Desk::new();
+    desk.write("bright.onnx", bright(Some(&["dark", "bright"])));
+    let head = [0, 0, 8, 3, 0, 0, 0, 3, 0, 0, 0, 2, 0, 0, 0, 2];
+    let pixels = [[3; 4], [240; 4], [200; 4]].concat();
+    desk.write("t-images-idx3-ubyte", [&head[..], &pixels].concat());
+    desk.write("t-labels-idx1-ubyte", [0, 0, 8, 1, 0, 0, 0, 3, 0, 1, 0]);
+    let report = desk.evaluated(&["bright.onnx", "--data", "t", "--divide", "255"]);
+    let figures = &report["runs"][0]["figures"];
+    assert_eq!((&figures["hits"], &figures["rows"]), (&json!(2), &json!(3)), "{report}");
+    assert_eq!(report["data"]["sources"].as_array().map(Vec::len), Some(2));
+    desk.write("t-labels-idx1-ubyte", [0, 0, 8, 1, 0, 0, 0, 2, 0, 1]);
+    let said = desk.refused(&["bright.onnx", "--data", "t", "--divide", "255"]);
+    assert!(said.contains("it has 2 rows, and `image` has 3"), "{said}");
+}
+
+/// A table of two numbers and a label.
+fn table(path: &Path) {
+    let schema = "message t { REQUIRED DOUBLE a; REQUIRED DOUBLE b; REQUIRED INT64 y; }";
+    let schema = Arc::new(parse_message_type(schema).expect("a schema"));
+    let file = std::fs::File::create(path).expect("made");
+    let properties = Arc::new(WriterProperties::builder().build());
+    let mut writer = SerializedFileWriter::new(file, schema, properties).expect("a writer");
+    let mut group = writer.next_row_group().expect("a group");
+    for numbers in [[1.0, 2.0, 0.0, 4.0], [1.0, 0.0, 3.0, 4.0]] {
+        let mut column = group.next_column().expect("a column").expect("one more");
+        column.typed::<DoubleType>().write_batch(&numbers, None, None).expect("written");
+        column.close().expect("closed");
+    }
+    let mut column = group.next_column().expect("a column").expect("the last");
+    column.typed::<Int64Type>().write_batch(&[6, 5, 10, 21], None, None).expect("written");
+    column.close().expect("closed");
+    group.close().expect("closed");
+    writer.close().expect("closed");
+}
+
+#[test]
+fn a_parquet_table_is_measured() {
+    let desk = Desk::new();
+    desk.write("line.onnx", line());
+    table(&desk.path("rows.parquet"));
+    let report = desk.evaluated(&["line.onnx", "--data", "rows.parquet"]);
+    assert_eq!(report["runs"][0]["figures"]["value"], 1.0, "{report}");
+    let whole = std::fs::read(desk.path("rows.parquet")).expect("readable");
+    desk.write("cut.parquet", &whole[..whole.len() / 2]);
+    let said = desk.refused(&["line.onnx", "--data", "cut.parquet"]);
+    assert!(said.contains("cannot be read as Parquet"), "{said}");
+}
+
+#[test]
+fn figures_other_than_the_trainer_s_are_found() {
+    let desk = Desk::new();
+    desk.write("line.onnx", line());
+    desk.write("rows.csv", "a,b,y\n1,1,6\n2,0,5\n0,3,10\n4,4,21\n");
+    let plain = ["line.onnx", "--data", "rows.csv"];
+    let digest = desk.evaluated(&plain)["data"]["sha256"].clone();
+    let report = |r2: f64, digest: &Value| {
+        let metrics = json!({ "r2": r2, "loss": 0.0, "validation_r2": 1.0 });
+        let recipe = json!({ "native": {} });
+        json!({ "metrics": metrics, "recipe": recipe, "data": { "test": { "sha256": digest } } })
+    };
+    let compared = [&plain[..], &["--report", "report.json"]].concat();
+    desk.write("report.json", report(1.0, &digest).to_string());
+    let same = desk.evaluated(&compared);
+    assert_eq!(same["reported"]["differs"], json!([]), "{same}");
+    desk.write("report.json", report(0.9, &digest).to_string());
+    let other = desk.json(1, &[&["evaluate"], &compared[..], &["--backend", "tract"]].concat());
+    assert_eq!(other["reported"]["differs"], json!(["tract"]), "{other}");
+    assert_eq!(other["reported"]["value"], 0.9);
+    let elsewhere = json!(format!("sha256:{}", "0".repeat(64)));
+    desk.write("report.json", report(1.0, &elsewhere).to_string());
+    let said = desk.refused(&compared);
+    assert!(said.contains("has no figures of these rows") && said.contains("`test`"), "{said}");
+    let silent = json!({ "metrics": { "loss": 0.1 }, "recipe": { "native": {} }, "data": {} });
+    desk.write("report.json", silent.to_string());
+    let said = desk.refused(&compared);
+    assert!(said.contains("no figures of held-out rows"), "{said}");
+    let part = desk.run(&[&["evaluate"], &compared[..], &["--rows", "2"]].concat());
+    assert_eq!(part.status.code(), Some(2), "a part of the rows has figures of its own");
+}
+
+/// Folders whose names are other numbers than the places of their classes, with ties.
+fn numbered(desk: &Desk) {
+    for (name, value) in [
+        ("n/1/a.png", 50),
+        ("n/1/tie.png", 100),
+        ("n/2/a.png", 150),
+        ("n/2/tie.png", 200),
+        ("n/3/a.png", 250),
+        ("n/3/wrong.png", 200),
+    ] {
+        desk.grey(name, value);
+    }
+    desk.write("three.onnx", three());
+}
+
+#[test]
+fn evaluate_and_optimize_find_the_same_accuracy() {
+    let desk = Desk::new();
+    numbered(&desk);
+    let report = desk.evaluated(&["three.onnx", "--data", "n", "--divide", "1"]);
+    assert_eq!(report["runs"][0]["figures"]["hits"], 5, "{report}");
+    // Six rows prove nothing, so nothing is written; the accuracy is there all the same.
+    let arguments = [
+        "optimize",
+        "three.onnx",
+        "--data",
+        "n",
+        "--divide",
+        "1",
+        "--only",
+        "graph",
+        "-o",
+        "s.onnx",
+    ];
+    let report = desk.json(1, &arguments);
+    assert_eq!(report["compared_by"], "accuracy", "{report}");
+    let verdicts = report["verdicts"].as_array().expect("verdicts");
+    let value = verdicts.iter().find_map(|verdict| verdict["loss"]["value"].as_f64());
+    assert_eq!(value, Some(5.0 / 6.0), "{report}");
+    // Models of numbers are compared as such.
+    desk.write("line.onnx", line());
+    desk.write("rows.csv", "a,b\n1,1\n2,0\n0,3\n4,4\n");
+    let report = desk.json(
+        1,
+        &["optimize", "line.onnx", "--data", "rows.csv", "--only", "graph", "-o", "s.onnx"],
+    );
+    assert_eq!(report["compared_by"], "r2", "{report}");
+}
+
+#[test]
+fn optimize_says_when_the_processor_has_no_vnni() {
+    let desk = Desk::new();
+    numbered(&desk);
+    let arguments = [
+        "optimize",
+        "three.onnx",
+        "--data",
+        "n",
+        "--divide",
+        "1",
+        "--only",
+        "graph",
+        "-o",
+        "s.onnx",
+    ];
+    let output = desk.run(&arguments);
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    let machine = &desk.json(1, &arguments)["machine"]["vnni"];
+    let flags = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let has = ["avx512_vnni", "avx_vnni"].iter().any(|flag| flags.contains(flag));
+    if flags.lines().any(|line| line.starts_with("flags")) {
+        assert_eq!(*machine, json!(has), "{said}");
+    }
+    assert_eq!(said.contains("this machine has no VNNI"), *machine == json!(false), "{said}");
+    if *machine != json!(false) {
+        let _ = writeln!(
+            std::io::stderr(),
+            "skipped: this processor has VNNI or does not say, so what is said without it was not shown"
+        );
+    }
+}
+
+#[test]
+fn a_bundle_says_which_backend_must_compute_its_model() {
+    let desk = Desk::new();
+    desk.write("line.onnx", line());
+    let pack = ["pack", "line.onnx", "--name", "line", "-o", "line.wasm", "--force"];
+    let packed = |more: &[&str]| desk.run(&[&pack[..], more].concat());
+    let backend =
+        || desk.json(0, &["inspect", "line.wasm"])["manifest"]["models"][0]["backend"].clone();
+    assert!(packed(&["--backend", "tract"]).status.success());
+    assert_eq!(backend(), "tract");
+    assert!(packed(&[]).status.success());
+    assert!(backend().is_null(), "the host chooses");
+    let unknown = packed(&["--backend", "tensorflow"]);
+    assert_eq!(unknown.status.code(), Some(2), "{}", String::from_utf8_lossy(&unknown.stderr));
+}
