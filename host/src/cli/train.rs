@@ -9,16 +9,17 @@ use std::fs;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
+use bytes::Bytes;
 use clap::Args;
 use serde_json::json;
 
-use super::MakeRuntime;
-use super::serve::Settings;
+use super::{MakeRuntime, serve};
 use crate::evidence::chart::{self, Series};
 use crate::id::Digest;
 use crate::training::report::{Agreement, Cost, Made, REPORT_VERSION, Read};
 use crate::training::{
-    Event, Finished, Job, Pattern, Recipe, Report, Trainer, dataset, recipe, report, run,
+    Event, Finished, Job, Limits, Log, Pattern, Recipe, Report, Trainer, dataset, prepare, recipe,
+    report, run,
 };
 use hospes_cli::Context;
 use hospes_cli::document::Force;
@@ -28,6 +29,14 @@ use trainer::Program;
 
 /// The folder below the output where the trainer works.
 const WORK: &str = "work";
+
+/// The files of a training beside it.
+const MODEL: &str = "model.onnx";
+const REPORT: &str = "report.json";
+const EVENTS: &str = "events.jsonl";
+const CURVES: &str = "curves.svg";
+const LOG: &str = "log.txt";
+const FILES: [&str; 6] = [MODEL, REPORT, EVENTS, CURVES, LOG, proof::PROVENANCE];
 
 /// Train a model from a recipe.
 ///
@@ -73,10 +82,14 @@ pub struct Train {
     /// Write the digests of the data sets into the recipe, and train nothing.
     #[arg(long, conflicts_with_all = ["resume", "out", "set", "seed"])]
     lock: bool,
+    /// End the training if less than this is free on the disk of the results, in MiB.
+    #[arg(long, value_name = "MIB", default_value_t = Limits::default().disk_free_bytes_min >> 20)]
+    keep_free: u64,
+    /// The data directory whose ONNX Runtime to use, if it is not installed elsewhere [default: hospes-data].
+    #[arg(long, value_name = "DIR", env = "HOSPES_DATA", hide_env_values = true)]
+    host_data: Option<PathBuf>,
     #[command(flatten)]
     force: Force,
-    #[command(flatten)]
-    settings: Settings,
 }
 
 /// What is known before anything is trained.
@@ -99,21 +112,24 @@ impl Train {
         let plan = self.plan(context.screen)?;
         let program = Program::of(&plan.recipe, &plan.beside, &plan.job, self.unconfined)?;
         let patterns = patterns(&plan.recipe)?;
+        let config = serve::config(None, self.host_data.clone())?;
         fs::create_dir_all(&plan.out).map_err(|error| Failure::file("make", &plan.out, &error))?;
-        run::prepare(&plan.job, !self.resume)?;
-        let finished = {
+        // Whatever this training comes to, none of its files is then one of an earlier training.
+        FILES.iter().try_for_each(|name| prepare::remove(&plan.out.join(name)))?;
+        prepare::prepare(&plan.job, !self.resume)?;
+        let mut finished = {
             let progress = Told::new(context.screen, &plan.recipe);
-            let log = plan.out.join("log.txt");
-            run::run(&plan.job, program.confined, &log, &patterns, &mut |event| {
+            let limits = self.limits();
+            let log = Log::create(&plan.out.join(LOG), limits.log_bytes_max)?;
+            run::run(&plan.job, program.confined, log, &patterns, &limits, &mut |event| {
                 progress.tell(event);
             })?
         };
         self.keep_events(&plan.out, &finished)?;
         let gate = report::gate(&plan.recipe, &finished.events)?;
-        let model = fs::read(plan.job.model())
-            .map_err(|error| Failure::file("read", &plan.job.model(), &error))?;
-        let config = self.settings.clone().read()?;
-        let agreement = agreement::check(&config, &model, &plan, make_runtime, context.screen)?;
+        let model = Bytes::from(std::mem::take(&mut finished.model));
+        let agreement =
+            agreement::check(&config, model.clone(), &plan, make_runtime, context.screen)?;
         let Plan { recipe, recipe_digest, beside, out, data, job } = plan;
         let report = Report {
             version: REPORT_VERSION,
@@ -128,10 +144,10 @@ impl Train {
             recipe,
             data,
         };
-        write(&out.join("curves.svg"), curves(&finished).as_bytes())?;
-        write(&out.join("report.json"), &serde_json::to_vec_pretty(&report)?)?;
+        write(&out.join(CURVES), curves(&finished).as_bytes())?;
+        write(&out.join(REPORT), &serde_json::to_vec_pretty(&report)?)?;
         // After all that belongs to it, but for the proof, which is about it.
-        write(&out.join("model.onnx"), &model)?;
+        write(&out.join(MODEL), &model)?;
         let made = proof::Made {
             recipe: &report.recipe,
             data: &report.data,
@@ -144,6 +160,11 @@ impl Train {
         };
         let signer = proof::write(context, &made)?;
         Ok(answer(&report, &out, signer.as_deref()))
+    }
+
+    fn limits(&self) -> Limits {
+        let disk_free_bytes_min = self.keep_free.saturating_mul(1 << 20);
+        Limits { disk_free_bytes_min, ..Limits::default() }
     }
 
     fn plan(&self, screen: Screen) -> Result<Plan, Failure> {
@@ -164,7 +185,7 @@ impl Train {
         let name = PathBuf::from(self.recipe.file_stem().unwrap_or_default());
         let out = std::path::absolute(self.out.clone().unwrap_or(name))
             .map_err(|error| Failure::file("use", &path, &error))?;
-        self.force.check(&out.join("model.onnx"))?;
+        self.force.check(&out.join(MODEL))?;
         let data = read_data(&recipe, &beside, screen)?;
         let all = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
         let threads = self.threads.unwrap_or(all).get();
@@ -199,7 +220,7 @@ impl Train {
 
     /// What was said is kept whether or not the model is.
     fn keep_events(&self, out: &Path, finished: &Finished) -> Result<(), Failure> {
-        write(&out.join("events.jsonl"), finished.events.lines().as_bytes())
+        write(&out.join(EVENTS), finished.events.lines().as_bytes())
     }
 }
 
@@ -288,7 +309,7 @@ fn curves(finished: &Finished) -> String {
 }
 
 fn answer(report: &Report, out: &Path, signer: Option<&str>) -> Answer {
-    let mut plain = format!("wrote {}\n", out.join("model.onnx").display());
+    let mut plain = format!("wrote {}\n", out.join(MODEL).display());
     let mut line = |name: &str, text: String| plain += &format!("  {name:<9}  {text}\n");
     line("model", format!("{} bytes, {}", report.model.bytes, report.model.sha256));
     let metrics: Vec<String> =

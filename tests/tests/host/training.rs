@@ -16,7 +16,7 @@ fn train(folder: &Path, arguments: &[&str]) -> Output {
     HostProcess::command()
         .args(["--json", "train"])
         .args(arguments)
-        .args([Path::new("--data"), &built("runtime")])
+        .args([Path::new("--host-data"), &built("runtime")])
         .current_dir(folder)
         .output()
         .expect("it runs")
@@ -359,4 +359,44 @@ fn a_confined_script_reaches_nothing_but_its_own() {
     // The same script, trusted, reaches it all: the test would see it.
     let (_, log) = run(&["--unconfined"]);
     assert_eq!(log, "reached: read wrote appended connected own unset\n");
+}
+
+/// A recipe whose script is this.
+fn script(code: &str) -> TempDir {
+    let folder = tempfile::tempdir().expect("a folder");
+    write(&folder.path().join("data.csv"), "x,y\n1,a\n");
+    write(&folder.path().join("train.sh"), code);
+    let recipe = "[data]\ntrain = { path = \"data.csv\" }\n[command]\nargv = [\"sh\", \"train.sh\"]\n";
+    write(&folder.path().join("recipe.toml"), recipe);
+    folder
+}
+
+#[test]
+fn a_failed_training_leaves_nothing_of_an_earlier_one() {
+    let folder = script("exit 3");
+    let out = folder.path().join("recipe");
+    std::fs::create_dir(&out).expect("made");
+    let earlier = ["model.onnx", "report.json", "events.jsonl", "curves.svg", "provenance.dsse"];
+    earlier.iter().for_each(|name| write(&out.join(name), "of an earlier training"));
+    refused(&train(folder.path(), &["recipe.toml"]), "--force");
+    assert!(earlier.iter().all(|name| out.join(name).exists()), "a refusal removes nothing");
+    refused(&train(folder.path(), &["recipe.toml", "--force"]), "code 3");
+    for name in earlier {
+        assert!(!out.join(name).exists(), "{name} is of an earlier training");
+    }
+}
+
+#[test]
+fn a_training_ends_before_the_disk_is_full() {
+    let folder = script("sleep 60");
+    let began = Instant::now();
+    let most = (u64::MAX >> 20).to_string();
+    refused(&train(folder.path(), &["recipe.toml", "--keep-free", &most]), "MiB must stay free");
+    assert!(began.elapsed() < Duration::from_secs(30));
+}
+
+#[test]
+fn answers_behind_a_link_are_not_read() {
+    let folder = script("echo > $SM_MODEL_DIR/model.onnx; ln -s /etc/passwd $SM_OUTPUT_DATA_DIR/answers.npz");
+    refused(&train(folder.path(), &["recipe.toml"]), "lies behind a link");
 }

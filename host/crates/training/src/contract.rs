@@ -20,6 +20,10 @@ use serde_json::Value;
 
 use crate::recipe::{Recipe, Trainer};
 
+/// What lies in a job's folder.
+pub(crate) const MODEL: &str = "model/model.onnx";
+pub(crate) const EVENTS: &str = "events";
+
 /// Where a training reads and writes.
 #[derive(Debug, Clone)]
 pub struct Job {
@@ -60,12 +64,12 @@ impl Job {
     }
 
     pub fn events(&self) -> PathBuf {
-        self.folder.join("events")
+        self.folder.join(EVENTS)
     }
 
     /// The model that the trainer leaves.
     pub fn model(&self) -> PathBuf {
-        self.model_dir().join("model.onnx")
+        self.folder.join(MODEL)
     }
 
     /// The variables of the contract.

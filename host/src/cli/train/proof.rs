@@ -87,9 +87,9 @@ fn training(made: &Made<'_>, finished: Timestamp) -> Result<Training, Provenance
         ("confined", (*confined).into()),
     ];
     Ok(Training {
-        model: here("model.onnx")?,
-        report: Some(here("report.json")?),
-        events: Some(here("events.jsonl")?),
+        model: here(super::MODEL)?,
+        report: Some(here(super::REPORT)?),
+        events: Some(here(super::EVENTS)?),
         recipe: Artifact::of_file(file)?,
         seed,
         parameters: parameters.collect(),
