@@ -1,6 +1,7 @@
 //! `hospes train`: trains the model of a recipe, checks it on this machine's backends, and leaves it with its report.
 
 mod agreement;
+mod inputs;
 mod proof;
 mod trainer;
 
@@ -14,7 +15,9 @@ use clap::Args;
 use serde_json::json;
 
 use super::{MakeRuntime, serve};
+use crate::confine::Confined;
 use crate::evidence::chart::{self, Series};
+use crate::files::Found;
 use crate::id::Digest;
 use crate::training::report::{Agreement, Cost, Made, REPORT_VERSION, Read};
 use crate::training::{
@@ -25,6 +28,7 @@ use hospes_cli::Context;
 use hospes_cli::document::Force;
 use hospes_cli::failure::Failure;
 use hospes_cli::screen::{Answer, Progress, Screen, printable, table};
+use inputs::Inputs;
 use trainer::Program;
 
 /// The folder below the output where the trainer works.
@@ -100,6 +104,7 @@ struct Plan {
     beside: PathBuf,
     out: PathBuf,
     data: BTreeMap<String, Read>,
+    inputs: Inputs,
     job: Job,
 }
 
@@ -109,57 +114,69 @@ impl Train {
             return self.write_digests(context.screen);
         }
         let started = context.clock.now();
-        let plan = self.plan(context.screen)?;
-        let program = Program::of(&plan.recipe, &plan.beside, &plan.job, self.unconfined)?;
-        let patterns = patterns(&plan.recipe)?;
+        let mut plan = self.plan(context.screen)?;
+        let Program { name, path, confined, is_confined } =
+            Program::of(&plan.recipe, &plan.beside, &plan.job, self.unconfined)?;
+        plan.inputs.add_code(&plan.recipe, &plan.beside, &path)?;
+        plan.inputs.lie_apart(&plan.out)?;
         let config = serve::config(None, self.host_data.clone())?;
-        fs::create_dir_all(&plan.out).map_err(|error| Failure::file("make", &plan.out, &error))?;
-        // Whatever this training comes to, none of its files is then one of an earlier training.
-        FILES.iter().try_for_each(|name| prepare::remove(&plan.out.join(name)))?;
-        prepare::prepare(&plan.job, !self.resume)?;
-        let mut finished = {
-            let progress = Told::new(context.screen, &plan.recipe);
-            let limits = self.limits();
-            let log = Log::create(&plan.out.join(LOG), limits.log_bytes_max)?;
-            run::run(&plan.job, program.confined, log, &patterns, &limits, &mut |event| {
-                progress.tell(event);
-            })?
+        let made = proof::Made {
+            recipe: &plan.recipe,
+            job: &plan.job,
+            inputs: &plan.inputs,
+            confined: is_confined,
+            started,
         };
-        self.keep_events(&plan.out, &finished)?;
+        let key = proof::key(context)?;
+        if let Some(key) = &key {
+            made.check(key)?;
+        }
+        let mut finished = self.train(&plan, confined, context.screen)?;
         let gate = report::gate(&plan.recipe, &finished.events)?;
+        plan.inputs.check()?;
         let model = Bytes::from(std::mem::take(&mut finished.model));
         let agreement =
             agreement::check(&config, model.clone(), &plan, make_runtime, context.screen)?;
-        let Plan { recipe, recipe_digest, beside, out, data, job } = plan;
+        let out = &plan.out;
         let report = Report {
             version: REPORT_VERSION,
-            recipe_sha256: recipe_digest,
-            trainer: program.name,
+            recipe: plan.recipe.clone(),
+            recipe_sha256: plan.recipe_digest,
+            data: plan.data.clone(),
+            trainer: name,
             model: Made { sha256: Digest::of(&model), bytes: model.len() as u64 },
             metrics: finished.events.last(),
             gate,
             agreement,
-            cost: Cost::of(&finished, job.threads),
-            confined: program.is_confined,
-            recipe,
-            data,
+            cost: Cost::of(&finished, plan.job.threads),
+            confined: is_confined,
         };
         write(&out.join(CURVES), curves(&finished).as_bytes())?;
         write(&out.join(REPORT), &serde_json::to_vec_pretty(&report)?)?;
         // After all that belongs to it, but for the proof, which is about it.
         write(&out.join(MODEL), &model)?;
-        let made = proof::Made {
-            recipe: &report.recipe,
-            data: &report.data,
-            file: &self.recipe,
-            beside: &beside,
-            job: &job,
-            out: &out,
-            confined: report.confined,
-            started,
-        };
-        let signer = proof::write(context, &made)?;
-        Ok(answer(&report, &out, signer.as_deref()))
+        if let Some(key) = &key {
+            made.write(out, key, context.clock.now())?;
+        }
+        let signer = key.map(|key| key.party().to_string());
+        Ok(answer(&report, out, signer.as_deref()))
+    }
+
+    /// Runs the trainer to its end. What it said is kept whether or not the model is.
+    fn train(&self, plan: &Plan, program: Confined, screen: Screen) -> Result<Finished, Failure> {
+        let patterns = patterns(&plan.recipe)?;
+        fs::create_dir_all(&plan.out).map_err(|error| Failure::file("make", &plan.out, &error))?;
+        // Whatever this training comes to, none of its files is then one of an earlier training.
+        FILES.iter().try_for_each(|name| prepare::remove(&plan.out.join(name)))?;
+        prepare::prepare(&plan.job, !self.resume)?;
+        let progress = Told::new(screen, &plan.recipe);
+        let limits = self.limits();
+        let log = Log::create(&plan.out.join(LOG), limits.log_bytes_max)?;
+        let finished = run::run(&plan.job, program, log, &patterns, &limits, &mut |event| {
+            progress.tell(event);
+        })?;
+        write(&plan.out.join(EVENTS), finished.events.lines().as_bytes())?;
+        Ok(finished)
     }
 
     fn limits(&self) -> Limits {
@@ -186,12 +203,18 @@ impl Train {
         let out = std::path::absolute(self.out.clone().unwrap_or(name))
             .map_err(|error| Failure::file("use", &path, &error))?;
         self.force.check(&out.join(MODEL))?;
-        let data = read_data(&recipe, &beside, screen)?;
+        let mut inputs = Inputs::of_recipe(&path, &text);
+        let mut data = BTreeMap::new();
+        for (name, (read, found)) in read_data(&recipe, &beside, screen)? {
+            inputs.add_data(&name, &recipe, &beside, found.into());
+            data.insert(name, read);
+        }
         let all = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
         let threads = self.threads.unwrap_or(all).get();
         let mut job = Job::new(&recipe, &beside, out.join(WORK), threads);
         job.gpus = self.gpus;
-        Ok(Plan { recipe, recipe_digest: Digest::of(text.as_bytes()), beside, out, data, job })
+        let recipe_digest = Digest::of(text.as_bytes());
+        Ok(Plan { recipe, recipe_digest, beside, out, data, inputs, job })
     }
 
     fn write_digests(&self, screen: Screen) -> Result<Answer, Failure> {
@@ -200,6 +223,8 @@ impl Train {
         unlocked.data.values_mut().for_each(|set| set.sha256 = None);
         let beside = self.recipe.parent().unwrap_or(Path::new(""));
         let data = read_data(&unlocked, beside, screen)?;
+        let data: BTreeMap<String, Read> =
+            data.into_iter().map(|(name, (read, _))| (name, read)).collect();
         let digests = data.iter().map(|(name, read)| (name.clone(), read.sha256)).collect();
         let locked = recipe::locked(&text, &digests)?;
         write(&self.recipe, locked.as_bytes())?;
@@ -217,11 +242,6 @@ impl Train {
             json!({ "recipe": self.recipe.display().to_string(), "data": data }),
         ))
     }
-
-    /// What was said is kept whether or not the model is.
-    fn keep_events(&self, out: &Path, finished: &Finished) -> Result<(), Failure> {
-        write(&out.join(EVENTS), finished.events.lines().as_bytes())
-    }
 }
 
 /// Reads each data set whole, and compares it with the recipe.
@@ -229,21 +249,14 @@ fn read_data(
     recipe: &Recipe,
     beside: &Path,
     screen: Screen,
-) -> Result<BTreeMap<String, Read>, Failure> {
+) -> Result<BTreeMap<String, (Read, Found)>, Failure> {
     let progress = screen.spinner("reading the data");
     let mut data = BTreeMap::new();
     for (name, set) in &recipe.data {
-        let path = beside.join(&set.path);
         progress.step(&format!("reading data set `{name}`"));
-        let seen = dataset::digest(&path)?;
-        if let Some(stated) = set.sha256.as_ref().filter(|stated| **stated != seen.digest.hex()) {
-            let (name, found, stated) = (name.clone(), seen.digest.hex(), stated.clone());
-            return Err(dataset::DataSetError::Changed { name, path, found, stated }.into());
-        }
-        data.insert(
-            name.clone(),
-            Read::new(set.path.display().to_string(), &seen, set.licence.clone()),
-        );
+        let found = dataset::read(name, set, beside)?;
+        let read = Read::new(set.path.display().to_string(), &found, set.licence.clone());
+        data.insert(name.clone(), (read, found));
     }
     Ok(data)
 }

@@ -37,7 +37,7 @@ pub struct Recipe {
 pub struct DataSet {
     /// A file or a folder, seen from the recipe's folder.
     pub path: PathBuf,
-    /// Its digest, see [`crate::dataset::digest`]. `hospes train --lock` writes it.
+    /// Its digest, see [`hospes_core::files`]. `hospes train --lock` writes it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sha256: Option<String>,
     /// The licence that it is used under, as an SPDX expression or a name.

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use hospes_core::files::Found;
 use hospes_core::id::Digest;
 use serde::{Deserialize, Serialize};
 
-use crate::dataset::Seen;
 use crate::events::Events;
 use crate::recipe::Recipe;
 use crate::run::Finished;
@@ -92,8 +92,9 @@ pub enum GateError {
 
 impl Read {
     /// A data set of a recipe.
-    pub fn new(path: String, seen: &Seen, licence: Option<String>) -> Self {
-        Self { path, sha256: seen.digest, bytes: seen.bytes, files: seen.files, licence }
+    pub fn new(path: String, found: &Found, licence: Option<String>) -> Self {
+        let (sha256, bytes, files) = (found.digest(), found.bytes(), found.count());
+        Self { path, sha256, bytes, files, licence }
     }
 }
 

@@ -8,7 +8,7 @@ use hospes_core::id::Digest;
 
 use crate::native::{Architecture, Rule, Schedule};
 use crate::recipe::{Recipe, RecipeError, Trainer, locked};
-use crate::{Event, Job, Limits, Log, contract, dataset, events, prepare, report, run};
+use crate::{Event, Job, Limits, Log, contract, dataset, events, prepare, recipe, report, run};
 
 const DIGITS: &str = "
 # Ten digits.
@@ -100,26 +100,22 @@ fn locking_keeps_what_was_written() {
 }
 
 #[test]
-fn a_folder_s_digest_is_what_sha256sum_says() {
+fn a_data_set_that_changed_or_is_not_there_is_named() {
     let folder = tempfile::tempdir().expect("a folder");
-    std::fs::create_dir(folder.path().join("b")).expect("made");
-    std::fs::write(folder.path().join("b/one"), "1").expect("written");
-    std::fs::write(folder.path().join("a"), "").expect("written");
-    let line = |bytes: &[u8], name: &str| format!("{}  {name}\n", Digest::of(bytes).hex());
-    let seen = dataset::digest(folder.path()).expect("readable");
-    let lines = line(b"", "a") + &line(b"1", "b/one");
-    assert_eq!((seen.digest, seen.bytes, seen.files), (Digest::of(lines.as_bytes()), 1, 2));
-    let one = dataset::digest(&folder.path().join("b/one")).expect("readable");
-    assert_eq!(one.digest, Digest::of(b"1"));
-    for name in ["t-images", "t-labels", "test-images"] {
+    for name in ["t-images", "t-labels"] {
         std::fs::write(folder.path().join(name), name).expect("written");
     }
-    let lines = line(b"t-images", "t-images") + &line(b"t-labels", "t-labels");
-    let pair = dataset::digest(&folder.path().join("t")).expect("both");
-    assert_eq!((pair.digest, pair.files), (Digest::of(lines.as_bytes()), 2));
-    assert!(dataset::digest(&folder.path().join("u")).is_err());
-    std::fs::write(folder.path().join("line\nbreak"), "").expect("written");
-    assert!(dataset::digest(folder.path()).is_err());
+    let read = |path: &str, sha256: Option<String>| {
+        let set = recipe::DataSet { path: path.into(), sha256, licence: None };
+        dataset::read("train", &set, folder.path())
+    };
+    let pair = read("t", None).expect("both");
+    assert_eq!((pair.bytes(), pair.count()), (16, 2));
+    read("t", Some(pair.digest().hex())).expect("as it was");
+    let said = read("t", Some(Digest::of(b"").hex())).expect_err("changed").to_string();
+    assert!(said.contains("data set `train` at") && said.contains("has changed"), "{said}");
+    let said = read("u", None).expect_err("not there").to_string();
+    assert!(said.contains("data set `train` cannot be read"), "{said}");
 }
 
 #[test]
