@@ -302,8 +302,12 @@ fn compare_labels(
     }
     let what = match seen {
         Some((row, ours)) => format!(
-            "row {row} has the label `{}` on `{}`, but `{}` in `{}`",
-            ours[row], entry.backend, theirs[row], column.name
+            "row {} has the label `{}` on `{}`, but `{}` in `{}`",
+            row + 1,
+            ours[row],
+            entry.backend,
+            theirs[row],
+            column.name
         ),
         None => format!("no output has the {} labels of `{}`", theirs.len(), column.name),
     };
@@ -345,7 +349,7 @@ fn compare_numbers(
             Ok(())
         }
         Some((_, at, ours, theirs)) => {
-            let row = at / per_row.max(1);
+            let row = at / per_row.max(1) + 1;
             let what = format!(
                 "row {row} has {ours} on `{}`, but {theirs} in `{}` (at most {TOLERANCE} apart)",
                 entry.backend, column.name
