@@ -107,6 +107,40 @@ fn pipelines_of_scikit_learn_answer_as_it_does() {
     assert!(said.contains("sklearn.tree._tree.Tree") && said.contains("--allow-pickle"), "{said}");
 }
 
+/// A net of convolutions and an LSTM: `tests/oracle/modules.py`.
+#[test]
+fn modules_of_pytorch_answer_as_they_do() {
+    if !crate::training::has_pytorch() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let python = "/usr/bin/python3";
+    let script = workspace().join("tests/oracle/modules.py");
+    let made = Command::new(python).arg(script).arg(folder.path()).output().expect("it runs");
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let rows = |name: &str| folder.path().join(format!("{name}.npz"));
+    let pickle = ["--python", python, "--allow-pickle"];
+    for (name, numbers) in [("convolutions", 20 * 3), ("lstm", 20 * 6 * 7)] {
+        let module = folder.path().join(format!("{name}.pt"));
+        let output = convert(folder.path(), &module, &rows(name), &pickle);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{name}: {said}");
+        let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        assert_eq!(report["source"], "torch", "{name}");
+        assert_eq!(compared(&report, "onnxruntime", "numbers"), numbers, "{name}: {report}");
+    }
+    let refused = |name: &str, more: &[&str]| {
+        let file = folder.path().join(name);
+        let output = convert(folder.path(), &file, &rows("convolutions"), more);
+        assert_eq!(output.status.code(), Some(1));
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    let said = refused("convolutions.pt", &pickle[..2]);
+    assert!(said.contains("--allow-pickle"), "{said}");
+    let said = refused("weights.pt", &pickle);
+    assert!(said.contains("no graph") && said.contains("torch.onnx.export"), "{said}");
+}
+
 /// A pickle that runs this when it is loaded: `exec(code, {})`.
 fn program(code: &str) -> Vec<u8> {
     let length = u32::try_from(code.len()).expect("short").to_le_bytes();

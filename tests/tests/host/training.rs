@@ -296,22 +296,25 @@ fn a_script_of_scikit_learn_trains_under_the_contract() {
     assert!(report["metrics"]["accuracy"].as_f64().expect("a number") >= 0.9, "{report}");
 }
 
-/// Whether this machine's Python has PyTorch, as Debian packages it.
-fn has_pytorch() -> bool {
+/// Whether this machine's Python has PyTorch, as Debian packages it. Says that a test is skipped if it has not.
+pub(crate) fn has_pytorch() -> bool {
     let tried = std::process::Command::new("/usr/bin/python3")
         .args(["-c", "import torch, numpy"])
         .stderr(Stdio::null())
         .status();
-    tried.is_ok_and(|status| status.success())
+    let has = tried.is_ok_and(|status| status.success());
+    if !has {
+        let _ = writeln!(
+            std::io::stderr(),
+            "skipped: /usr/bin/python3 has no PyTorch (Debian: python3-torch)"
+        );
+    }
+    has
 }
 
 #[test]
 fn a_script_of_pytorch_trains_under_the_contract() {
     if !has_pytorch() {
-        let _ = writeln!(
-            std::io::stderr(),
-            "skipped: /usr/bin/python3 has no PyTorch (Debian: python3-torch)"
-        );
         return;
     }
     let folder = fashion(&[]);
