@@ -11,14 +11,14 @@ use clap::Args;
 use serde_json::json;
 
 use super::{MakeRuntime, serve};
+use crate::confine::Confinement;
+use crate::convert::{Converted, Python, Source, Task, convert};
 use crate::telemetry;
 use hospes_cli::Context;
 use hospes_cli::document::Force;
 use hospes_cli::failure::{During as _, Failure};
 use hospes_cli::screen::Answer;
 use hospes_cli::shell::path as sh;
-use hospes_confine::Confinement;
-use hospes_convert::{Converted, Python, Source, Task, convert};
 use workers::Workers;
 
 /// Convert a model of another library to ONNX, checked against its own answers.

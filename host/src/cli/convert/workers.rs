@@ -7,12 +7,12 @@ use tokio::runtime::Runtime;
 
 use crate::backend::{BackendKind, Device};
 use crate::config::Config;
+use crate::convert::{Execute, Named, NotRun};
 use crate::host::inference_settings;
 use crate::id::AccountName;
 use crate::inference::backend::Call;
 use crate::inference::{Inference, ModelSource, Placement};
 use hospes_cli::failure::{During as _, Failure};
-use hospes_convert::{Execute, Named, NotRun};
 
 /// How long a batch of rows may take.
 const TIME_MAX: Duration = Duration::from_secs(120);
