@@ -1,6 +1,6 @@
 //! `hospes train`: trains the model of a recipe, checks it on this machine's backends, and leaves it with its report.
 
-mod agreement;
+mod backends;
 mod inputs;
 mod proof;
 mod trainer;
@@ -19,7 +19,7 @@ use crate::confine::Confined;
 use crate::evidence::chart::{self, Series};
 use crate::files::Found;
 use crate::id::Digest;
-use crate::training::report::{Agreement, Cost, Made, REPORT_VERSION, Read};
+use crate::training::report::{Compared, Cost, Made, REPORT_VERSION, Read};
 use crate::training::{
     Event, Finished, Job, Limits, Log, Pattern, Recipe, Report, Trainer, dataset, prepare, recipe,
     report, run,
@@ -135,8 +135,8 @@ impl Train {
         let gate = report::gate(&plan.recipe, &finished.events)?;
         plan.inputs.check()?;
         let model = Bytes::from(std::mem::take(&mut finished.model));
-        let agreement =
-            agreement::check(&config, model.clone(), &plan, make_runtime, context.screen)?;
+        let backends =
+            backends::check(&config, model.clone(), &plan, make_runtime, context.screen)?;
         let out = &plan.out;
         let report = Report {
             version: REPORT_VERSION,
@@ -147,7 +147,7 @@ impl Train {
             model: Made { sha256: Digest::of(&model), bytes: model.len() as u64 },
             metrics: finished.events.last(),
             gate,
-            agreement,
+            backends,
             cost: Cost::of(&finished, plan.job.threads),
             confined: is_confined,
         };
@@ -337,13 +337,13 @@ fn answer(report: &Report, out: &Path, signer: Option<&str>) -> Answer {
             ),
         );
     }
-    for Agreement { backend, rows, difference } in &report.agreement {
+    for Compared { backend, rows, difference } in &report.backends {
         line(
             "equal",
             format!("{backend} answers {rows} rows as the trainer did, within {difference:.1e}"),
         );
     }
-    if report.agreement.is_empty() {
+    if report.backends.is_empty() {
         line(
             "equal",
             "not compared: the trainer left no `answers.npz` in `$SM_OUTPUT_DATA_DIR`".into(),

@@ -50,7 +50,7 @@ fn agree(report: &Value) {
 /// These backends compute it, and answer as the trainer did.
 #[track_caller]
 fn agree_on(report: &Value, wanted: &[&str]) {
-    let compared = report["agreement"].as_array().expect("compared");
+    let compared = report["backends"].as_array().expect("compared");
     let backends: Vec<&str> =
         compared.iter().filter_map(|found| found["backend"].as_str()).collect();
     assert_eq!(backends, wanted);
@@ -126,7 +126,7 @@ fn the_paper_s_net_learns_clothing() {
     let output = train(folder.path(), &["fashion.toml", "--threads", "1"]);
     let report = report(&output);
     agree(&report);
-    assert_eq!(report["agreement"][0]["rows"], 64);
+    assert_eq!(report["backends"][0]["rows"], 64);
     assert_eq!(report["confined"], true);
     assert!(report["metrics"]["accuracy"].as_f64().expect("a number") >= 0.82, "{report}");
     let out = folder.path().join("fashion");

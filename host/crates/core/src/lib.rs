@@ -11,5 +11,6 @@ pub mod files;
 pub mod id;
 pub mod key;
 pub mod outcome;
+pub mod random;
 pub mod tensor;
 pub mod value;

@@ -28,7 +28,7 @@ pub struct Report {
     pub metrics: BTreeMap<String, f64>,
     pub gate: Vec<Passed>,
     /// How far the backends' answers are from the trainer's own, on the same rows. Empty where the trainer left none.
-    pub agreement: Vec<Agreement>,
+    pub backends: Vec<Compared>,
     pub cost: Cost,
     /// Whether the trainer ran without network and with its own files only.
     pub confined: bool,
@@ -62,7 +62,7 @@ pub struct Passed {
 
 /// How far a backend's answers are from the trainer's.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Agreement {
+pub struct Compared {
     pub backend: String,
     pub rows: u64,
     /// The greatest difference of a number, relative to the number where it is above 1.

@@ -16,7 +16,7 @@ use crate::inference::backend::{Call, Placement};
 use crate::inference::{Inference, ModelSource};
 use crate::tensor::{DataType, Tensor};
 use crate::training::{Job, Trainer};
-use crate::training::report::Agreement;
+use crate::training::report::Compared;
 use bytes::Bytes;
 use hospes_cli::failure::{During as _, Failure};
 use hospes_cli::screen::Screen;
@@ -42,7 +42,7 @@ pub(super) fn check(
     plan: &Plan,
     make_runtime: MakeRuntime,
     screen: Screen,
-) -> Result<Vec<Agreement>, Failure> {
+) -> Result<Vec<Compared>, Failure> {
     let _progress = screen.spinner("comparing the backends with the trainer");
     let arrays = answers(&plan.job)?;
     let all = matches!(plan.recipe.trainer(), Trainer::Native(_));
@@ -71,7 +71,7 @@ async fn compare(
     model: Bytes,
     arrays: &[(String, Tensor)],
     all: bool,
-) -> Result<Vec<Agreement>, Failure> {
+) -> Result<Vec<Compared>, Failure> {
     let inference = Inference::start(inference_settings(config))
         .await
         .during(|| "cannot start a worker".into())?;
@@ -121,7 +121,7 @@ async fn compare(
             );
             return Err(Failure::new(message).fix("report this with the recipe; a script of yours must export the model that it trained"));
         }
-        compared.push(Agreement { backend: kind.to_string(), rows, difference: worst });
+        compared.push(Compared { backend: kind.to_string(), rows, difference: worst });
     }
     if let Some((kind, error)) = refusal.filter(|_| all || !taken) {
         return Err(error).during(|| format!("the model is not kept: `{kind}` does not take it"));
