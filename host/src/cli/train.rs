@@ -188,13 +188,7 @@ impl Train {
         let text = recipe::text(&self.recipe)?;
         let mut recipe = Recipe::parse(&text, &self.set)?;
         if let Some(seed) = self.seed {
-            if let Some(native) = recipe.native_mut() {
-                native.seed = seed;
-            } else if let Some(command) = recipe.command_mut() {
-                let seed =
-                    i64::try_from(seed).map_err(|_| Failure::new("`--seed` is above 2^63"))?;
-                command.hyperparameters.insert("seed".into(), seed.into());
-            }
+            recipe.set_seed(seed)?;
         }
         let path = fs::canonicalize(&self.recipe)
             .map_err(|error| Failure::file("read", &self.recipe, &error))?;

@@ -3,7 +3,7 @@ use std::path::Path;
 
 use burn_tensor::Device;
 use hospes_core::id::Digest;
-use hospes_training::{Event, Native};
+use hospes_training::{Event, Native, Recipe, Trainer};
 
 use crate::data::{Inputs, Picture, Rows, RowsError, Wanted};
 use crate::fit::{FitError, Training};
@@ -13,8 +13,9 @@ use crate::random::{Random, Use};
 
 fn native(text: &str) -> Native {
     let recipe = format!("[data]\ntrain = {{ path = \"x\" }}\n[native]\n{text}");
-    let mut recipe = hospes_training::Recipe::parse(&recipe, &[]).expect("valid");
-    recipe.native_mut().expect("native").clone()
+    let recipe = Recipe::parse(&recipe, &[]).expect("valid");
+    let Trainer::Native(native) = recipe.trainer() else { panic!("native") };
+    native.clone()
 }
 
 /// Pictures of 8x8 pixels with a bar, upright or lying, among noise.
