@@ -133,7 +133,7 @@ impl Train {
         }
         let mut finished = self.train(&plan, confined, context.screen)?;
         let gate = report::gate(&plan.recipe, &finished.events)?;
-        plan.inputs.check()?;
+        plan.inputs.check(context.screen)?;
         let model = Bytes::from(std::mem::take(&mut finished.model));
         let backends =
             backends::check(&config, model.clone(), &plan, make_runtime, context.screen)?;

@@ -151,7 +151,7 @@ pub fn meant(path: &Path) -> Vec<PathBuf> {
     if path.exists() {
         return vec![path.to_owned()];
     }
-    beginning(path).into_iter().map(|(_, file)| file).collect()
+    beginning(path).into_values().collect()
 }
 
 /// The digest of several files, which must come in the order of their paths.
@@ -263,7 +263,8 @@ mod tests {
         assert_eq!(files.digests.keys().collect::<Vec<_>>(), ["t-images", "t-labels"]);
         fs::create_dir(folder.path().join("pair")).expect("made");
         for name in ["t-images", "t-labels"] {
-            fs::rename(folder.path().join(name), folder.path().join("pair").join(name)).expect("moved");
+            fs::rename(folder.path().join(name), folder.path().join("pair").join(name))
+                .expect("moved");
         }
         assert_eq!(several(&folder.path().join("pair")), files, "as a folder of them");
         let error = read(&path).expect_err("nothing");

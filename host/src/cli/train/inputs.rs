@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::bundle::provenance::{Artifact, Code, Content, DataSet};
 use crate::training::{Recipe, Trainer};
 use hospes_cli::failure::{During as _, Failure};
+use hospes_cli::screen::Screen;
 
 /// All inputs of a training, as they were before it began.
 pub(super) struct Inputs {
@@ -66,8 +67,8 @@ impl Inputs {
         let mut named = vec![(first.clone(), program.to_owned())];
         for said in arguments.cloned().chain(files) {
             let path = beside.join(&said);
-            let is_code = path.exists() && !path.join("pyvenv.cfg").exists();
-            if is_code && named.iter().all(|(_, other)| *other != path) {
+            let is_code = path.is_file() || path.is_dir();
+            if is_code && !is_environment(&path) && named.iter().all(|(_, other)| *other != path) {
                 named.push((said, path));
             }
         }
@@ -104,7 +105,8 @@ impl Inputs {
     ///
     /// # Errors
     /// Names the first that is not as it was.
-    pub(super) fn check(&self) -> Result<(), Failure> {
+    pub(super) fn check(&self, screen: Screen) -> Result<(), Failure> {
+        let _progress = screen.spinner("comparing the inputs with those before the training");
         for input in std::iter::once(&self.recipe).chain(&self.others) {
             let now = Content::of(&input.path)
                 .during(|| format!("{} is not there any more", input.in_words()))?;
@@ -160,6 +162,11 @@ impl Input {
             What::Lock => format!("the lock file `{}`", self.said),
         }
     }
+}
+
+/// Whether this is a folder of Python's or Conda's, with more files than anybody compares.
+fn is_environment(path: &Path) -> bool {
+    ["pyvenv.cfg", "conda-meta"].iter().any(|name| path.join(name).exists())
 }
 
 fn name(path: &Path) -> String {

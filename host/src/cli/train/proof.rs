@@ -93,7 +93,9 @@ impl Made<'_> {
             events: Some(events),
             recipe: inputs.recipe(),
             seed,
-            parameters: hyperparameters.map(|(name, value)| (name.clone(), value.clone())).collect(),
+            parameters: hyperparameters
+                .map(|(name, value)| (name.clone(), value.clone()))
+                .collect(),
             environment: environment.map(|(name, value)| (name.to_owned(), value)).into(),
             data: inputs.data(),
             code: inputs.code(),

@@ -74,7 +74,11 @@ fn native(job: &Job) -> Result<(String, PathBuf, Confined), Failure> {
 }
 
 /// A program of the user's. What lies beside the recipe and is named in `argv` or `files` can be read.
-fn foreign(command: &Command, beside: &Path, job: &Job) -> Result<(String, PathBuf, Confined), Failure> {
+fn foreign(
+    command: &Command,
+    beside: &Path,
+    job: &Job,
+) -> Result<(String, PathBuf, Confined), Failure> {
     let Some((program, arguments)) = command.argv.split_first() else {
         return Err(Failure::new("`argv` is empty"));
     };

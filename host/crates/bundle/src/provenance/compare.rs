@@ -147,7 +147,8 @@ impl Wanted<'_> {
             |path: &&Path| path.components().all(|part| matches!(part, Component::Normal(_)));
         let candidates = || [recorded, last].into_iter().flatten().filter(inside);
         let name = Some(Path::new(self.name)).into_iter().filter(inside);
-        let found = candidates().chain(name).map(|path| place.join(path)).find(|path| path.exists());
+        let found =
+            candidates().chain(name).map(|path| place.join(path)).find(|path| path.exists());
         let itself = self.only || (last.is_some() && place.file_name().map(Path::new) == last);
         // What is not there under its own name may be the files that begin so.
         let several = || candidates().map(|path| place.join(path)).find(|path| is_there(path));

@@ -93,12 +93,10 @@ fn parts(files: &ByPath) -> Vec<Part> {
             return Vec::new();
         }
     }
-    parts.extend(
-        folders.into_iter().map(|(path, files)| {
-            let files = files.iter().map(|(path, digest)| (path.as_str(), *digest));
-            Part { path, digest: dir_hash(files) }
-        }),
-    );
+    parts.extend(folders.into_iter().map(|(path, files)| {
+        let files = files.iter().map(|(path, digest)| (path.as_str(), *digest));
+        Part { path, digest: dir_hash(files) }
+    }));
     parts.sort_by(|one, other| one.path.cmp(&other.path));
     parts
 }
