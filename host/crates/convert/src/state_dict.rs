@@ -79,7 +79,10 @@ fn of_torch(bytes: &[u8], limits: &Limits) -> Result<Option<Vec<Weight>>, Conver
     let mut archive = zip::ZipArchive::new(Cursor::new(bytes)).map_err(|error| failed(&error))?;
     if archive.len() > limits.files_max {
         let (files, max) = (archive.len(), limits.files_max);
-        return Err(refused(format!("{TORCH} has {files} files, more than the {max} allowed"), ALONE));
+        return Err(refused(
+            format!("{TORCH} has {files} files, more than the {max} allowed"),
+            ALONE,
+        ));
     }
     let name = archive.file_names().find(|name| name.ends_with("/data.pkl")).map(str::to_owned);
     let name = name.ok_or_else(|| broken(TORCH, "its archive", "there is no `data.pkl`"))?;
@@ -127,7 +130,9 @@ impl Found<'_> {
             let name = format!("{prefix}{name}");
             if let Some((elements, size)) = tensor(value) {
                 self.count(size.len(), elements.len())?;
-                let Some(shape) = size.iter().map(whole).collect::<Option<Vec<u64>>>() else { continue };
+                let Some(shape) = size.iter().map(whole).collect::<Option<Vec<u64>>>() else {
+                    continue;
+                };
                 self.weights.push(Weight { name, elements: elements.to_owned(), shape });
             } else if depth < DEPTH_MAX {
                 self.collect(value, &format!("{name}."), depth + 1)?;

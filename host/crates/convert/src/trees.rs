@@ -291,8 +291,7 @@ impl Ensemble {
         if self.categories.is_empty() {
             return "input";
         }
-        let is_category: Vec<u8> =
-            (0..self.features)
+        let is_category: Vec<u8> = (0..self.features)
             .map(|at| self.categories.binary_search(&at).is_ok().into())
             .collect();
         let dims = [1, number(self.features)];

@@ -298,7 +298,11 @@ impl Numbered<'_> {
         let size = raw.tree_param.size_leaf_vector.parse().unwrap_or(1);
         if size > 1_u64 {
             let fix = "train with `multi_strategy=\"one_output_per_tree\"`";
-            return Err(unsupported("a tree with vectors as leaves", format!("tree {number}"), fix));
+            return Err(unsupported(
+                "a tree with vectors as leaves",
+                format!("tree {number}"),
+                fix,
+            ));
         }
         let count = raw.left_children.len();
         let lengths = [
