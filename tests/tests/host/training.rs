@@ -369,7 +369,8 @@ fn script(code: &str) -> TempDir {
     let folder = tempfile::tempdir().expect("a folder");
     write(&folder.path().join("data.csv"), "x,y\n1,a\n");
     write(&folder.path().join("train.sh"), code);
-    let recipe = "[data]\ntrain = { path = \"data.csv\" }\n[command]\nargv = [\"sh\", \"train.sh\"]\n";
+    let recipe =
+        "[data]\ntrain = { path = \"data.csv\" }\n[command]\nargv = [\"sh\", \"train.sh\"]\n";
     write(&folder.path().join("recipe.toml"), recipe);
     folder
 }
@@ -400,7 +401,9 @@ fn a_training_ends_before_the_disk_is_full() {
 
 #[test]
 fn answers_behind_a_link_are_not_read() {
-    let folder = script("echo > $SM_MODEL_DIR/model.onnx; ln -s /etc/passwd $SM_OUTPUT_DATA_DIR/answers.npz");
+    let folder = script(
+        "echo > $SM_MODEL_DIR/model.onnx; ln -s /etc/passwd $SM_OUTPUT_DATA_DIR/answers.npz",
+    );
     refused(&train(folder.path(), &["recipe.toml"]), "lies behind a link");
 }
 
@@ -439,7 +442,8 @@ fn a_proof_names_the_program_and_a_pair_of_files_can_be_compared() {
     assert!(packed.status.success(), "{}", String::from_utf8_lossy(&packed.stderr));
     let verify = || -> (Vec<(String, String)>, String) {
         let places = ["--data", ".", "--code", ".", "--recipe", "recipe.toml"];
-        let said = with_key(folder.path(), &[&["verify-lineage", "bars.wasm"][..], &places].concat());
+        let said =
+            with_key(folder.path(), &[&["verify-lineage", "bars.wasm"][..], &places].concat());
         let said: Value = serde_json::from_slice(&said.stdout).expect("JSON");
         let text = |value: &Value| value.as_str().expect("text").to_owned();
         let checks = said["checks"].as_array().expect("a list").iter();

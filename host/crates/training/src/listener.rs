@@ -41,12 +41,7 @@ impl<'j> Listener<'j> {
         }
     }
 
-    pub(crate) fn printed(
-        &mut self,
-        stream: Stream,
-        piece: &[u8],
-        tell: &mut dyn FnMut(&Event),
-    ) {
+    pub(crate) fn printed(&mut self, stream: Stream, piece: &[u8], tell: &mut dyn FnMut(&Event)) {
         let part = match stream {
             Stream::Output => &mut self.output,
             Stream::Errors => &mut self.errors,
@@ -91,7 +86,9 @@ impl<'j> Listener<'j> {
         tell: &mut dyn FnMut(&Event),
     ) -> Result<(), RunError> {
         // A trainer may do without it.
-        let Some(mut file) = left::open(&self.job.folder, Path::new(EVENTS))? else { return Ok(()) };
+        let Some(mut file) = left::open(&self.job.folder, Path::new(EVENTS))? else {
+            return Ok(());
+        };
         let failed = |source| RunError::File { path: self.job.events(), source };
         file.seek(SeekFrom::Start(self.read)).map_err(failed)?;
         let most = bytes_max.saturating_sub(self.read);
