@@ -82,10 +82,11 @@ impl Training<'_> {
                 return Err(FitError::Diverged { epoch, rate: self.native.optimizer.lr });
             }
             let event = self.figures(&mut state, epoch, loss)?;
-            tell(&event);
-            state.head.events.push(event);
+            state.head.events.push(event.clone());
             state.head.epochs = epoch;
             self.save(&state)?.write(checkpoint)?;
+            // Whoever hears that an epoch has ended may interrupt the training, and goes on after it.
+            tell(&event);
         }
         match state.best {
             Some(best) => Ok(best),

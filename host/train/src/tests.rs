@@ -88,7 +88,7 @@ fn a_network_learns_and_a_resumed_training_ends_the_same() {
     let last = &whole.events.last().expect("some").metrics;
     assert!(last["accuracy"] >= 0.95, "{last:?}");
     assert_eq!(whole.events.len(), 6);
-    // In the fourth epoch, after three checkpoints.
+    // At the end of the fourth epoch.
     assert!(train(&native, &folder.path().join("b"), Some(3)).is_none());
     let resumed = train(&native, &folder.path().join("b"), None).expect("it ends");
     assert_eq!(resumed.weights.expect("trained"), weights);
