@@ -1,6 +1,7 @@
 //! `hospes train`: trains the model of a recipe, checks it on this machine's backends, and leaves it with its report.
 
-mod agreement;
+mod backends;
+mod inputs;
 mod proof;
 mod teacher;
 mod text;
@@ -11,27 +12,39 @@ use std::fs;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
+use bytes::Bytes;
 use clap::Args;
+use jiff::Timestamp;
 use serde_json::json;
 
-use super::MakeRuntime;
-use super::serve::Settings;
-use crate::config::about_bytes;
+use super::{MakeRuntime, serve};
+use crate::config::{Config, about_bytes};
+use crate::confine::Confined;
 use crate::evidence::chart::{self, Series};
+use crate::files::Found;
 use crate::id::Digest;
-use crate::config::Config;
-use crate::training::report::{Agreement, Cost, Embedded, Made, REPORT_VERSION, Read, Taught};
+use crate::training::report::{Compared, Cost, Embedded, Made, REPORT_VERSION, Read, Taught};
 use crate::training::{
-    Event, Finished, Job, Pattern, Recipe, Report, Trainer, dataset, recipe, report, run,
+    Event, Finished, Job, Limits, Log, Pattern, Recipe, Report, Trainer, dataset, prepare, recipe,
+    report, run,
 };
 use hospes_cli::Context;
 use hospes_cli::document::Force;
 use hospes_cli::failure::Failure;
 use hospes_cli::screen::{Answer, Progress, Screen, printable, table};
+use inputs::Inputs;
 use trainer::Program;
 
 /// The folder below the output where the trainer works.
 const WORK: &str = "work";
+
+/// The files of a training beside it.
+const MODEL: &str = "model.onnx";
+const REPORT: &str = "report.json";
+const EVENTS: &str = "events.jsonl";
+const CURVES: &str = "curves.svg";
+const LOG: &str = "log.txt";
+const FILES: [&str; 6] = [MODEL, REPORT, EVENTS, CURVES, LOG, proof::PROVENANCE];
 
 /// Train a model from a recipe.
 ///
@@ -80,10 +93,14 @@ pub struct Train {
     /// Write the digests of the data sets into the recipe, and train nothing.
     #[arg(long, conflicts_with_all = ["resume", "out", "set", "seed"])]
     lock: bool,
+    /// End the training if less than this is free on the disk of the results, in MiB.
+    #[arg(long, value_name = "MIB", default_value_t = Limits::default().disk_free_bytes_min >> 20)]
+    keep_free: u64,
+    /// The data directory whose ONNX Runtime to use, if it is not installed elsewhere [default: hospes-data].
+    #[arg(long, value_name = "DIR", env = "HOSPES_DATA", hide_env_values = true)]
+    host_data: Option<PathBuf>,
     #[command(flatten)]
     force: Force,
-    #[command(flatten)]
-    settings: Settings,
 }
 
 /// What is known before anything is trained.
@@ -94,6 +111,7 @@ struct Plan {
     beside: PathBuf,
     out: PathBuf,
     data: BTreeMap<String, Read>,
+    inputs: Inputs,
     job: Job,
 }
 
@@ -103,70 +121,91 @@ impl Train {
             return self.write_digests(context.screen);
         }
         let started = context.clock.now();
-        let config = self.settings.clone().read()?;
         let mut plan = self.plan(context.screen)?;
-        let learnt_from = plan.ask_models(context, &config, make_runtime, &self)?;
-        let program = Program::of(&plan.recipe, &plan.beside, &plan.job, self.unconfined)?;
-        let patterns = patterns(&plan.recipe)?;
-        let finished = {
-            let progress = Told::new(context.screen, &plan.recipe);
-            let log = plan.out.join("log.txt");
-            run::run(&plan.job, program.confined, &log, &patterns, &mut |event| {
-                progress.tell(event);
-            })?
+        let Program { name, path, confined, is_confined } =
+            Program::of(&plan.recipe, &plan.beside, &plan.job, self.unconfined)?;
+        plan.inputs.add_code(&plan.recipe, &plan.beside, &path)?;
+        plan.inputs.lie_apart(&plan.out)?;
+        let config = serve::config(None, self.host_data.clone())?;
+        let key = proof::key(context)?;
+        if let Some(key) = &key {
+            plan.made(is_confined, started, None).check(key)?;
+        }
+        // Whoever does not agree to the calls keeps an earlier model.
+        let (tables, embeddings) = plan.embed_texts(context, self.yes)?;
+        let confined = tables.iter().fold(confined, Confined::reading);
+        self.make_folders(&plan)?;
+        plan.ask_teacher(&config, make_runtime, context.screen)?;
+        let made = plan.made(is_confined, started, embeddings.as_ref());
+        let mut finished = self.train(&plan, confined, context.screen)?;
         };
-        self.keep_events(&plan.out, &finished)?;
+        let key = proof::key(context)?;
+        if let Some(key) = &key {
+            made.check(key)?;
+        }
+        let mut finished = self.train(&plan, confined, context.screen)?;
         let gate = report::gate(&plan.recipe, &finished.events)?;
-        let model = fs::read(plan.job.model())
-            .map_err(|error| Failure::file("read", &plan.job.model(), &error))?;
-        let agreement = agreement::check(&config, &model, &plan, make_runtime, context.screen)?;
-        let Plan { recipe, recipe_digest, beside, out, data, job } = plan;
+        plan.inputs.check(context.screen)?;
+        let model = Bytes::from(std::mem::take(&mut finished.model));
+        let backends =
+            backends::check(&config, model.clone(), &plan, make_runtime, context.screen)?;
+        let out = &plan.out;
         let report = Report {
             version: REPORT_VERSION,
-            recipe_sha256: recipe_digest,
-            trainer: program.name,
-            teacher: learnt_from.teacher,
-            embeddings: learnt_from.embeddings,
+            recipe: plan.recipe.clone(),
+            recipe_sha256: plan.recipe_digest,
+            data: plan.data.clone(),
+            trainer: name,
+            teacher: plan.inputs.teacher(),
+            embeddings: embeddings.clone(),
             model: Made { sha256: Digest::of(&model), bytes: model.len() as u64 },
             metrics: finished.events.last(),
             gate,
-            agreement,
-            cost: Cost::of(&finished, job.threads),
-            confined: program.is_confined,
-            recipe,
-            data,
+            backends,
+            cost: Cost::of(&finished, plan.job.threads),
+            confined: is_confined,
         };
-        write(&out.join("curves.svg"), curves(&finished).as_bytes())?;
-        write(&out.join("report.json"), &serde_json::to_vec_pretty(&report)?)?;
+        write(&out.join(CURVES), curves(&finished).as_bytes())?;
+        write(&out.join(REPORT), &serde_json::to_vec_pretty(&report)?)?;
         // After all that belongs to it, but for the proof, which is about it.
-        write(&out.join("model.onnx"), &model)?;
-        let made = proof::Made {
-            recipe: &report.recipe,
-            data: &report.data,
-            teacher: report.teacher.as_ref(),
-            embeddings: report.embeddings.as_ref(),
-            file: &self.recipe,
-            beside: &beside,
-            job: &job,
-            out: &out,
-            confined: report.confined,
-            started,
-        };
-        let signer = proof::write(context, &made)?;
-        Ok(answer(&report, &out, signer.as_deref()))
+        write(&out.join(MODEL), &model)?;
+        if let Some(key) = &key {
+            made.write(out, key, context.clock.now())?;
+        }
+        let signer = key.map(|key| key.party().to_string());
+        Ok(answer(&report, out, signer.as_deref()))
+    }
+
+    /// Makes the folders of the results and of the trainer. Whatever this training comes to, none of its files is then one of an earlier one.
+    fn make_folders(&self, plan: &Plan) -> Result<(), Failure> {
+        fs::create_dir_all(&plan.out).map_err(|error| Failure::file("make", &plan.out, &error))?;
+        FILES.iter().try_for_each(|name| prepare::remove(&plan.out.join(name)))?;
+        Ok(prepare::prepare(&plan.job, !self.resume)?)
+    }
+
+    /// Runs the trainer to its end. What it said is kept whether or not the model is.
+    fn train(&self, plan: &Plan, program: Confined, screen: Screen) -> Result<Finished, Failure> {
+        let patterns = patterns(&plan.recipe)?;
+        let progress = Told::new(screen, &plan.recipe);
+        let limits = self.limits();
+        let log = Log::create(&plan.out.join(LOG), limits.log_bytes_max)?;
+        let finished = run::run(&plan.job, program, log, &patterns, &limits, &mut |event| {
+            progress.tell(event);
+        })?;
+        write(&plan.out.join(EVENTS), finished.events.lines().as_bytes())?;
+        Ok(finished)
+    }
+
+    fn limits(&self) -> Limits {
+        let disk_free_bytes_min = self.keep_free.saturating_mul(1 << 20);
+        Limits { disk_free_bytes_min, ..Limits::default() }
     }
 
     fn plan(&self, screen: Screen) -> Result<Plan, Failure> {
         let text = recipe::text(&self.recipe)?;
         let mut recipe = Recipe::parse(&text, &self.set)?;
         if let Some(seed) = self.seed {
-            if let Some(native) = recipe.native_mut() {
-                native.seed = seed;
-            } else if let Some(command) = recipe.command_mut() {
-                let seed =
-                    i64::try_from(seed).map_err(|_| Failure::new("`--seed` is above 2^63"))?;
-                command.hyperparameters.insert("seed".into(), seed.into());
-            }
+            recipe.set_seed(seed)?;
         }
         let path = fs::canonicalize(&self.recipe)
             .map_err(|error| Failure::file("read", &self.recipe, &error))?;
@@ -174,13 +213,20 @@ impl Train {
         let name = PathBuf::from(self.recipe.file_stem().unwrap_or_default());
         let out = std::path::absolute(self.out.clone().unwrap_or(name))
             .map_err(|error| Failure::file("use", &path, &error))?;
-        self.force.check(&out.join("model.onnx"))?;
-        let data = read_data(&recipe, &beside, screen)?;
+        self.force.check(&out.join(MODEL))?;
+        let mut inputs = Inputs::of_recipe(&path, &text);
+        let mut data = BTreeMap::new();
+        for (name, (read, found)) in read_data(&recipe, &beside, screen)? {
+            inputs.add_data(&name, &recipe, &beside, found.into());
+            data.insert(name, read);
+        }
+        inputs.add_teacher(&recipe, &beside)?;
         let all = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
         let threads = self.threads.unwrap_or(all).get();
         let mut job = Job::new(&recipe, &beside, out.join(WORK), threads);
         job.gpus = self.gpus;
-        Ok(Plan { recipe, recipe_digest: Digest::of(text.as_bytes()), beside, out, data, job })
+        let recipe_digest = Digest::of(text.as_bytes());
+        Ok(Plan { recipe, recipe_digest, beside, out, data, inputs, job })
     }
 
     fn write_digests(&self, screen: Screen) -> Result<Answer, Failure> {
@@ -189,6 +235,8 @@ impl Train {
         unlocked.data.values_mut().for_each(|set| set.sha256 = None);
         let beside = self.recipe.parent().unwrap_or(Path::new(""));
         let data = read_data(&unlocked, beside, screen)?;
+        let data: BTreeMap<String, Read> =
+            data.into_iter().map(|(name, (read, _))| (name, read)).collect();
         let digests = data.iter().map(|(name, read)| (name.clone(), read.sha256)).collect();
         let locked = recipe::locked(&text, &digests)?;
         write(&self.recipe, locked.as_bytes())?;
@@ -206,49 +254,47 @@ impl Train {
             json!({ "recipe": self.recipe.display().to_string(), "data": data }),
         ))
     }
-
-    /// What was said is kept whether or not the model is.
-    fn keep_events(&self, out: &Path, finished: &Finished) -> Result<(), Failure> {
-        write(&out.join("events.jsonl"), finished.events.lines().as_bytes())
-    }
-}
-
-/// Models whose answers the network learns from.
-#[derive(Default)]
-struct LearntFrom {
-    teacher: Option<Taught>,
-    embeddings: Option<Embedded>,
 }
 
 impl Plan {
-    /// Makes the job's folders, and asks the models that the recipe names about its rows.
-    fn ask_models(
+    /// Makes tables of the texts, if the recipe is of texts, and gives them to the trainer.
+    fn embed_texts(
         &mut self,
         context: &Context,
+        is_told: bool,
+    ) -> Result<(Vec<PathBuf>, Option<Embedded>), Failure> {
+        let Trainer::Native(native) = self.recipe.trainer() else { return Ok((Vec::new(), None)) };
+        let (beside, out, data) = (&self.beside, &self.out, &self.data);
+        let texts = text::Texts { context, native, beside, out, data, is_told };
+        let Some((tables, embedded)) = texts.embed()? else { return Ok((Vec::new(), None)) };
+        let paths = tables.values().cloned().collect();
+        self.job.channels.extend(tables);
+        Ok((paths, Some(embedded)))
+    }
+
+    /// Gives the trainer the teacher's answers, if the recipe has one.
+    fn ask_teacher(
+        &mut self,
         config: &Config,
         make_runtime: MakeRuntime,
-        given: &Train,
-    ) -> Result<LearntFrom, Failure> {
-        fs::create_dir_all(&self.out).map_err(|error| Failure::file("make", &self.out, &error))?;
-        run::prepare(&self.job, !given.resume)?;
-        let Trainer::Native(native) = self.recipe.trainer() else {
-            return Ok(LearntFrom::default());
-        };
-        let (beside, data) = (&self.beside, &self.data);
-        let texts =
-            text::Texts { context, native, beside, out: &self.out, data, is_told: given.yes };
-        let (tables, embeddings) = texts.embed()?.unzip();
-        self.job.channels.extend(tables.into_iter().flatten());
-        let lesson = teacher::Lesson {
-            config,
-            native,
-            beside,
-            rows: &self.job.channels["train"],
-            folder: &self.job.folder,
-        };
-        let (answers, teacher) = lesson.give(make_runtime, context.screen)?.unzip();
-        self.job.teacher = answers;
-        Ok(LearntFrom { teacher, embeddings })
+        screen: Screen,
+    ) -> Result<(), Failure> {
+        let Trainer::Native(native) = self.recipe.trainer() else { return Ok(()) };
+        let (rows, folder) = (&self.job.channels["train"], &self.job.folder);
+        let lesson = teacher::Lesson { config, native, beside: &self.beside, rows, folder };
+        self.job.teacher = lesson.give(make_runtime, screen)?;
+        Ok(())
+    }
+
+    /// What a proof says of how the model was made.
+    fn made<'p>(
+        &'p self,
+        confined: bool,
+        started: Timestamp,
+        embeddings: Option<&'p Embedded>,
+    ) -> proof::Made<'p> {
+        let Self { recipe, job, inputs, .. } = self;
+        proof::Made { recipe, job, inputs, embeddings, confined, started }
     }
 }
 
@@ -257,21 +303,14 @@ fn read_data(
     recipe: &Recipe,
     beside: &Path,
     screen: Screen,
-) -> Result<BTreeMap<String, Read>, Failure> {
+) -> Result<BTreeMap<String, (Read, Found)>, Failure> {
     let progress = screen.spinner("reading the data");
     let mut data = BTreeMap::new();
     for (name, set) in &recipe.data {
-        let path = beside.join(&set.path);
         progress.step(&format!("reading data set `{name}`"));
-        let seen = dataset::digest(&path)?;
-        if let Some(stated) = set.sha256.as_ref().filter(|stated| **stated != seen.digest.hex()) {
-            let (name, found, stated) = (name.clone(), seen.digest.hex(), stated.clone());
-            return Err(dataset::DataSetError::Changed { name, path, found, stated }.into());
-        }
-        data.insert(
-            name.clone(),
-            Read::new(set.path.display().to_string(), &seen, set.licence.clone()),
-        );
+        let found = dataset::read(name, set, beside)?;
+        let read = Read::new(set.path.display().to_string(), &found, set.licence.clone());
+        data.insert(name.clone(), (read, found));
     }
     Ok(data)
 }
@@ -337,7 +376,7 @@ fn curves(finished: &Finished) -> String {
 }
 
 fn answer(report: &Report, out: &Path, signer: Option<&str>) -> Answer {
-    let mut plain = format!("wrote {}\n", out.join("model.onnx").display());
+    let mut plain = format!("wrote {}\n", out.join(MODEL).display());
     let mut line = |name: &str, text: String| plain += &format!("  {name:<9}  {text}\n");
     line("model", format!("{}, {}", about_bytes(report.model.bytes), report.model.sha256));
     let metrics: Vec<String> =
@@ -352,13 +391,13 @@ fn answer(report: &Report, out: &Path, signer: Option<&str>) -> Answer {
             ),
         );
     }
-    for Agreement { backend, rows, difference } in &report.agreement {
+    for Compared { backend, rows, difference } in &report.backends {
         line(
             "equal",
             format!("{backend} answers {rows} rows as the trainer did, within {difference:.1e}"),
         );
     }
-    if report.agreement.is_empty() {
+    if report.backends.is_empty() {
         line(
             "equal",
             "not compared: the trainer left no `answers.npz` in `$SM_OUTPUT_DATA_DIR`".into(),

@@ -101,7 +101,7 @@ impl Training<'_> {
             state.head.events.push(event.clone());
             state.head.epochs = epoch;
             self.save(&state)?.write(checkpoint)?;
-            // An epoch that was told is kept.
+            // Whoever hears that an epoch has ended may interrupt the training, and goes on after it.
             tell(&event);
         }
         match state.best {
@@ -246,7 +246,8 @@ impl Training<'_> {
                 let soft = Tensor::<2>::from_data(TensorData::new(soft, [count, width]), device);
                 let softened = activation::log_softmax(answers / teacher.temperature, 1);
                 // Gradients of softened answers are smaller by the temperature's square.
-                let of_teacher = (softened * soft).sum() * (teacher.temperature * teacher.temperature);
+                let of_teacher =
+                    (softened * soft).sum() * (teacher.temperature * teacher.temperature);
                 of_labels * (1.0 - teacher.weight) + of_teacher * teacher.weight
             }
             Wanted::Numbers(numbers) => {

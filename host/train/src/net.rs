@@ -119,14 +119,16 @@ impl Net {
         let mut before: Option<Kept> = None;
         for (at, parameter) in layers.iter().copied().enumerate() {
             let units = Units::of(&self.parameters[parameter], &weights[parameter]);
-            let inputs = before.map_or_else(|| (0..units.inputs).collect(), |kept| kept.inputs(units.inputs));
+            let inputs = before
+                .map_or_else(|| (0..units.inputs).collect(), |kept| kept.inputs(units.inputs));
             // The answers stay.
             let outputs = match at + 1 == layers.len() {
                 true => (0..units.outputs).collect(),
                 false => units.strongest(&inputs, share),
             };
             narrow[parameter] = units.only(&inputs, &outputs);
-            narrow[parameter + 1] = outputs.iter().map(|unit| weights[parameter + 1][*unit]).collect();
+            narrow[parameter + 1] =
+                outputs.iter().map(|unit| weights[parameter + 1][*unit]).collect();
             let shape = &mut net.parameters[parameter];
             shape.fan_in = inputs.len() * units.inner;
             match shape.dims.as_mut_slice() {
@@ -270,7 +272,8 @@ impl<'w> Units<'w> {
             (0..self.outputs).map(|output| (strength(output), output)).collect();
         ordered.sort_by(|one, other| other.0.total_cmp(&one.0).then(one.1.cmp(&other.1)));
         let kept = ((self.outputs as f64 * (1.0 - share)).ceil() as usize).max(1);
-        let mut kept: Vec<usize> = ordered.into_iter().take(kept).map(|(_, output)| output).collect();
+        let mut kept: Vec<usize> =
+            ordered.into_iter().take(kept).map(|(_, output)| output).collect();
         kept.sort_unstable();
         kept
     }

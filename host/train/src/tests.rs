@@ -3,7 +3,7 @@ use std::path::Path;
 
 use burn_tensor::Device;
 use hospes_core::id::Digest;
-use hospes_training::{Event, Native};
+use hospes_training::{Event, Native, Recipe, Trainer};
 
 use crate::data::{Inputs, Picture, Rows, RowsError, Wanted};
 use crate::fit::{FitError, Part, Training};
@@ -14,8 +14,9 @@ use crate::random::{Random, Use};
 
 fn native(text: &str) -> Native {
     let recipe = format!("[data]\ntrain = {{ path = \"x\" }}\n[native]\n{text}");
-    let mut recipe = hospes_training::Recipe::parse(&recipe, &[]).expect("valid");
-    recipe.native_mut().expect("native").clone()
+    let recipe = Recipe::parse(&recipe, &[]).expect("valid");
+    let Trainer::Native(native) = recipe.trainer() else { panic!("native") };
+    native.clone()
 }
 
 /// Pictures of 8x8 pixels with a bar, upright or lying, among noise.
@@ -92,7 +93,7 @@ fn a_network_learns_and_a_resumed_training_ends_the_same() {
     let last = &whole.events.last().expect("some").metrics;
     assert!(last["accuracy"] >= 0.95, "{last:?}");
     assert_eq!(whole.events.len(), 6);
-    // After the fourth epoch's checkpoint.
+    // At the end of the fourth epoch.
     assert!(train(&native, &folder.path().join("b"), Some(3)).is_none());
     let resumed = train(&native, &folder.path().join("b"), None).expect("it ends");
     assert_eq!(resumed.weights.expect("trained"), weights);

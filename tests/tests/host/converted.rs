@@ -1,24 +1,29 @@
-//! `hospes convert`: models of XGBoost and LightGBM answer as their library did (`tests/fixtures/convert/make.py`), a changed one is refused, and a
-//! hostile pickle reaches nothing.
+//! `hospes convert`: models of XGBoost and LightGBM answer as their library did (`tests/fixtures/convert/make.py`), pipelines of scikit-learn as it
+//! does, a changed model is refused, and a hostile pickle reaches nothing.
 
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::Output;
+use std::process::{Command, Output};
 
 use serde_json::Value;
-use system_tests::{HostProcess, TestHost, workspace};
+use system_tests::{HostProcess, TestHost, built, workspace};
 
 fn fixtures() -> PathBuf {
     workspace().join("tests/fixtures/convert")
 }
 
 fn convert(folder: &Path, source: &Path, rows: &Path, more: &[&str]) -> Output {
+    command(folder, source, rows, more).output().expect("it runs")
+}
+
+fn command(folder: &Path, source: &Path, rows: &Path, more: &[&str]) -> Command {
     let library = TestHost::onnxruntime();
     let data = library.ancestors().nth(3).expect("DATA/runtime/VERSION/LIBRARY");
     let mut command = HostProcess::command();
     command.args(["--json", "convert"]).arg(source).arg("--verify").arg(rows);
     command.arg("-o").arg(folder.join("model.onnx")).arg("--force").args(more);
     command.current_dir(folder).env("HOSPES_DATA", data).env("HOME", folder);
-    command.output().expect("it runs")
+    command
 }
 
 #[test]
@@ -58,23 +63,128 @@ fn a_wrong_base_score_is_refused_and_no_file_is_written() {
     assert!(!folder.path().join("model.onnx").exists());
 }
 
+fn oracle() -> String {
+    built("oracle/bin/python").to_str().expect("text").to_owned()
+}
+
+/// What one backend compared.
+fn compared(report: &Value, backend: &str, member: &str) -> u64 {
+    let all = report["compared"].as_array().expect("a list");
+    let entry = all.iter().find(|entry| entry["backend"] == backend);
+    entry.and_then(|entry| entry[member].as_u64()).unwrap_or_default()
+}
+
+/// Tables with gaps and texts, and classes that are texts: `tests/oracle/pipeline.py`.
 #[test]
-fn a_hostile_pickle_reaches_nothing() {
+fn pipelines_of_scikit_learn_answer_as_it_does() {
     let folder = tempfile::tempdir().expect("a folder");
-    let planted = folder.path().join("planted");
+    let python = oracle();
+    let script = workspace().join("tests/oracle/pipeline.py");
+    let made = Command::new(&python).arg(script).arg(folder.path()).output().expect("it runs");
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    // As data, a table's pipeline needs no permission. A forest has a type that skops does not know.
+    let cases: [(&str, &[&str]); 3] = [
+        ("table.pkl", &["--allow-pickle"]),
+        ("table.skops", &[]),
+        ("matrix.skops", &["--allow-pickle"]),
+    ];
+    for (name, more) in cases {
+        let source = folder.path().join(name);
+        let rows = source.with_extension("npz");
+        let output =
+            convert(folder.path(), &source, &rows, &[&["--python", &python], more].concat());
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{name}: {said}");
+        let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        assert_eq!(report["source"], "sklearn", "{name}");
+        let counts = ["labels", "numbers"].map(|what| compared(&report, "onnxruntime", what));
+        assert_eq!(counts, [60, 180], "{name}: {report}");
+    }
+    let matrix = folder.path().join("matrix.skops");
+    let rows = matrix.with_extension("npz");
+    let refused = convert(folder.path(), &matrix, &rows, &["--python", &python]);
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(said.contains("sklearn.tree._tree.Tree") && said.contains("--allow-pickle"), "{said}");
+}
+
+/// A net of convolutions and an LSTM: `tests/oracle/modules.py`.
+#[test]
+fn modules_of_pytorch_answer_as_they_do() {
+    if !crate::training::has_pytorch() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let python = "/usr/bin/python3";
+    let script = workspace().join("tests/oracle/modules.py");
+    let made = Command::new(python).arg(script).arg(folder.path()).output().expect("it runs");
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let rows = |name: &str| folder.path().join(format!("{name}.npz"));
+    let pickle = ["--python", python, "--allow-pickle"];
+    for (name, numbers) in [("convolutions", 20 * 3), ("lstm", 20 * 6 * 7)] {
+        let module = folder.path().join(format!("{name}.pt"));
+        let output = convert(folder.path(), &module, &rows(name), &pickle);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{name}: {said}");
+        let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        assert_eq!(report["source"], "torch", "{name}");
+        assert_eq!(compared(&report, "onnxruntime", "numbers"), numbers, "{name}: {report}");
+    }
+    let refused = |name: &str, more: &[&str]| {
+        let file = folder.path().join(name);
+        let output = convert(folder.path(), &file, &rows("convolutions"), more);
+        assert_eq!(output.status.code(), Some(1));
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    };
+    let said = refused("convolutions.pt", &pickle[..2]);
+    assert!(said.contains("--allow-pickle"), "{said}");
+    let said = refused("weights.pt", &pickle);
+    assert!(said.contains("no graph") && said.contains("torch.onnx.export"), "{said}");
+}
+
+/// A pickle that runs this when it is loaded: `exec(code, {})`.
+fn program(code: &str) -> Vec<u8> {
+    let length = u32::try_from(code.len()).expect("short").to_le_bytes();
+    [&b"\x80\x02cbuiltins\nexec\n(X"[..], &length, code.as_bytes(), b"}tR."].concat()
+}
+
+#[test]
+fn a_hostile_pickle_runs_and_reaches_nothing_but_its_own() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (planted, secret) = (folder.path().join("planted"), folder.path().join("secret"));
+    std::fs::write(&secret, "the planted secret").expect("written");
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    listener.set_nonblocking(true).expect("set");
+    let port = listener.local_addr().expect("bound").port();
     let pickle = folder.path().join("model.pkl");
-    let code = format!("cposix\nsystem\n(S'touch {}'\ntR.", planted.display());
-    std::fs::write(&pickle, code).expect("written");
+    let code = format!(
+        "import os, socket, sys\nreached = []\n\
+         def attempt(what, do):\n    try:\n        do(); reached.append(what)\n    except OSError: pass\n\
+         attempt('secret', lambda: reached.append(open({secret:?}).read()))\n\
+         attempt('outside', lambda: open({planted:?}, 'w').write('x'))\n\
+         attempt('network', lambda: socket.create_connection(('127.0.0.1', {port}), 2))\n\
+         attempt('itself', lambda: open({pickle:?}).close())\n\
+         attempt('own folder', lambda: open('mark', 'w').write('x'))\n\
+         reached.append(os.environ.get('PLANTED', 'no variable'))\n\
+         sys.exit('the pickle ran and reached: ' + ', '.join(reached))\n"
+    );
+    std::fs::write(&pickle, program(&code)).expect("written");
     let rows = fixtures().join("xgb_regression.npz");
-    let said = convert(folder.path(), &pickle, &rows, &[]);
-    assert_eq!(said.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&said.stderr).contains("--allow-pickle"));
-    let python = workspace().join("target/oracle/bin/python");
-    let python = python.to_str().expect("text");
-    let confined = convert(folder.path(), &pickle, &rows, &["--allow-pickle", "--python", python]);
-    assert_eq!(confined.status.code(), Some(1));
+    let python = oracle();
+    let run = |more: &[&str]| {
+        let mut command = command(folder.path(), &pickle, &rows, more);
+        let output = command.env("PLANTED", "a variable").output().expect("it runs");
+        assert_eq!(output.status.code(), Some(1));
+        String::from_utf8_lossy(&[output.stderr, output.stdout].concat()).into_owned()
+    };
+    let said = run(&["--python", &python]);
+    assert!(said.contains("--allow-pickle") && !said.contains("the pickle ran"), "{said}");
+    let said = run(&["--python", &python, "--allow-pickle"]);
+    assert!(said.contains("the pickle ran and reached: itself, own folder, no variable"), "{said}");
     assert!(!planted.exists(), "it wrote outside of its folder");
-    // Or the test would say nothing.
-    convert(folder.path(), &pickle, &rows, &["--allow-pickle", "--unconfined", "--python", python]);
-    assert!(planted.exists());
+    assert!(listener.accept().is_err(), "it connected");
+    // Trusted, the same pickle reaches it all: the test would see it.
+    let said = run(&["--python", &python, "--allow-pickle", "--unconfined"]);
+    let all = "the planted secret, secret, outside, network, itself, own folder, no variable";
+    assert!(said.contains(&format!("the pickle ran and reached: {all}")), "{said}");
+    assert!(planted.exists() && listener.accept().is_ok());
 }

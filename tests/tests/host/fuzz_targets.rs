@@ -3,6 +3,7 @@
 //!
 //! `HOSPES_STORM` is the number of inputs for each.
 
+use std::io::Write as _;
 use std::os::fd::AsFd as _;
 
 use hospes::backend::BackendKind;
@@ -23,6 +24,12 @@ mod model;
 #[path = "../../fuzz/fuzz_targets/rewrite.rs"]
 #[allow(unused_attributes, reason = "`no_main` is for the fuzzer's own programs")]
 mod rewrite;
+#[path = "../../fuzz/fuzz_targets/trees.rs"]
+#[allow(unused_attributes, reason = "`no_main` is for the fuzzer's own programs")]
+mod trees;
+#[path = "../../fuzz/fuzz_targets/weights.rs"]
+#[allow(unused_attributes, reason = "`no_main` is for the fuzzer's own programs")]
+mod weights;
 #[path = "../../fuzz/fuzz_targets/worker.rs"]
 #[allow(unused_attributes, reason = "`no_main` is for the fuzzer's own programs")]
 mod worker;
@@ -144,4 +151,35 @@ fn cards_and_proofs_are_read_or_refused() {
         br#"{"metrics": {"accuracy": 0.9}, "data": {}}"#.to_vec(),
     ];
     feed(20_000, &seeds, card::fuzz);
+}
+
+#[test]
+fn models_of_trees_are_converted_or_refused() {
+    let fixtures = std::fs::read_dir(workspace().join("tests/fixtures/convert")).expect("readable");
+    let paths = fixtures.map(|entry| entry.expect("readable").path());
+    let is_model = |path: &std::path::PathBuf| {
+        ["json", "ubj", "txt"].iter().any(|end| path.extension() == Some(end.as_ref()))
+    };
+    let seeds: Vec<Vec<u8>> = paths
+        .filter(is_model)
+        .map(|path| std::fs::read(path).expect("readable"))
+        .filter(|model| model.len() < 50_000)
+        .collect();
+    feed(2_000, &seeds, trees::fuzz);
+}
+
+#[test]
+fn weights_are_listed_or_refused() {
+    let tensor = b"ctorch._utils\n_rebuild_tensor_v2\n((X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpuK\x02tQK\x00K\x02\x85K\x01\x85\x89tR";
+    let pickle = [&b"\x80\x02}q\x00X\x01\x00\x00\x00w"[..], tensor, b"s."].concat();
+    let header = br#"{"fc.weight":{"dtype":"F32","shape":[1,2],"data_offsets":[0,8]}}"#;
+    let numbers = [&(header.len() as u64).to_le_bytes()[..], header, &[0; 8]].concat();
+    let mut archive = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    let options = zip::write::SimpleFileOptions::default();
+    archive.start_file("m/data.pkl", options).expect("begun");
+    archive.write_all(&pickle).expect("written");
+    let archive = archive.finish().expect("whole").into_inner();
+    let found = hospes::convert::weights(&archive).expect("sound").expect("weights");
+    assert_eq!((found[0].name.as_str(), &found[0].shape[..]), ("w", &[2][..]));
+    feed(50_000, &[pickle, numbers, archive], weights::fuzz);
 }

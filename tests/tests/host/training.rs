@@ -18,7 +18,7 @@ pub(super) fn train(folder: &Path, arguments: &[&str]) -> Output {
     HostProcess::command()
         .args(["--json", "train"])
         .args(arguments)
-        .args([Path::new("--data"), &built("runtime")])
+        .args([Path::new("--host-data"), &built("runtime")])
         .current_dir(folder)
         .output()
         .expect("it runs")
@@ -52,7 +52,7 @@ pub(super) fn agree(report: &Value) {
 /// These backends compute it, and answer as the trainer did.
 #[track_caller]
 fn agree_on(report: &Value, wanted: &[&str]) {
-    let compared = report["agreement"].as_array().expect("compared");
+    let compared = report["backends"].as_array().expect("compared");
     let backends: Vec<&str> =
         compared.iter().filter_map(|found| found["backend"].as_str()).collect();
     assert_eq!(backends, wanted);
@@ -128,7 +128,7 @@ fn the_paper_s_net_learns_clothing() {
     let output = train(folder.path(), &["fashion.toml", "--threads", "1"]);
     let report = report(&output);
     agree(&report);
-    assert_eq!(report["agreement"][0]["rows"], 64);
+    assert_eq!(report["backends"][0]["rows"], 64);
     assert_eq!(report["confined"], true);
     assert!(report["metrics"]["accuracy"].as_f64().expect("a number") >= 0.82, "{report}");
     let out = folder.path().join("fashion");
@@ -298,22 +298,25 @@ fn a_script_of_scikit_learn_trains_under_the_contract() {
     assert!(report["metrics"]["accuracy"].as_f64().expect("a number") >= 0.9, "{report}");
 }
 
-/// Whether this machine's Python has PyTorch, as Debian packages it.
-fn has_pytorch() -> bool {
+/// Whether this machine's Python has PyTorch, as Debian packages it. Says that a test is skipped if it has not.
+pub(crate) fn has_pytorch() -> bool {
     let tried = std::process::Command::new("/usr/bin/python3")
         .args(["-c", "import torch, numpy"])
         .stderr(Stdio::null())
         .status();
-    tried.is_ok_and(|status| status.success())
+    let has = tried.is_ok_and(|status| status.success());
+    if !has {
+        let _ = writeln!(
+            std::io::stderr(),
+            "skipped: /usr/bin/python3 has no PyTorch (Debian: python3-torch)"
+        );
+    }
+    has
 }
 
 #[test]
 fn a_script_of_pytorch_trains_under_the_contract() {
     if !has_pytorch() {
-        let _ = writeln!(
-            std::io::stderr(),
-            "skipped: /usr/bin/python3 has no PyTorch (Debian: python3-torch)"
-        );
         return;
     }
     let folder = fashion(&[]);
@@ -381,4 +384,143 @@ fn a_confined_script_reaches_nothing_but_its_own() {
     // The same script, trusted, reaches it all: the test would see it.
     let (_, log) = run(&["--unconfined"]);
     assert_eq!(log, "reached: read wrote appended connected own unset\n");
+}
+
+/// A recipe whose script is this.
+fn script(code: &str) -> TempDir {
+    let folder = tempfile::tempdir().expect("a folder");
+    write(&folder.path().join("data.csv"), "x,y\n1,a\n");
+    write(&folder.path().join("train.sh"), code);
+    let recipe =
+        "[data]\ntrain = { path = \"data.csv\" }\n[command]\nargv = [\"sh\", \"train.sh\"]\n";
+    write(&folder.path().join("recipe.toml"), recipe);
+    folder
+}
+
+#[test]
+fn a_failed_training_leaves_nothing_of_an_earlier_one() {
+    let folder = script("exit 3");
+    let out = folder.path().join("recipe");
+    std::fs::create_dir(&out).expect("made");
+    let earlier = ["model.onnx", "report.json", "events.jsonl", "curves.svg", "provenance.dsse"];
+    earlier.iter().for_each(|name| write(&out.join(name), "of an earlier training"));
+    refused(&train(folder.path(), &["recipe.toml"]), "--force");
+    assert!(earlier.iter().all(|name| out.join(name).exists()), "a refusal removes nothing");
+    refused(&train(folder.path(), &["recipe.toml", "--force"]), "code 3");
+    for name in earlier {
+        assert!(!out.join(name).exists(), "{name} is of an earlier training");
+    }
+}
+
+#[test]
+fn a_training_ends_before_the_disk_is_full() {
+    let folder = script("sleep 60");
+    let began = Instant::now();
+    let most = (u64::MAX >> 20).to_string();
+    refused(&train(folder.path(), &["recipe.toml", "--keep-free", &most]), "MiB must stay free");
+    assert!(began.elapsed() < Duration::from_secs(30));
+}
+
+#[test]
+fn answers_behind_a_link_are_not_read() {
+    let folder = script(
+        "echo > $SM_MODEL_DIR/model.onnx; ln -s /etc/passwd $SM_OUTPUT_DATA_DIR/answers.npz",
+    );
+    refused(&train(folder.path(), &["recipe.toml"]), "lies behind a link");
+}
+
+/// A script that leaves a model which was there before, and says nothing of its data. `first` is what it does before.
+fn copying(first: &str) -> TempDir {
+    let folder = script(&format!("{first}\ncp \"$1\" $SM_MODEL_DIR/model.onnx\n"));
+    write(&folder.path().join("made.onnx"), simple());
+    write(&folder.path().join("other.py"), "pass\n");
+    bars(folder.path(), "pair", 20);
+    let recipe = "[data]\ntrain = { path = \"pair\" }\n[command]\n\
+        argv = [\"sh\", \"train.sh\", \"made.onnx\", \"other.py\", \"recipe.toml\"]\n";
+    write(&folder.path().join("recipe.toml"), recipe);
+    folder
+}
+
+/// A command of somebody who has a key in this folder.
+fn with_key(folder: &Path, arguments: &[&str]) -> Output {
+    let home = folder.join("home");
+    let mut command = HostProcess::command();
+    command.arg("--json").args(arguments).env("HOSPES_HOME", &home).current_dir(folder);
+    if !home.exists() {
+        let mut keys = HostProcess::command();
+        keys.args(["keys", "new", "acme"]).env("HOSPES_HOME", &home);
+        assert!(keys.output().expect("it runs").status.success());
+    }
+    command.env("HOSPES_DATA", built("runtime")).output().expect("it runs")
+}
+
+#[test]
+fn a_proof_names_the_program_and_a_pair_of_files_can_be_compared() {
+    let folder = copying("");
+    report(&with_key(folder.path(), &["train", "recipe.toml"]));
+    let proof = "recipe/provenance.dsse";
+    let pack = ["pack", "recipe/model.onnx", "--name", "bars", "--provenance", proof];
+    let packed = with_key(folder.path(), &[&pack[..], &["-o", "bars.wasm"]].concat());
+    assert!(packed.status.success(), "{}", String::from_utf8_lossy(&packed.stderr));
+    let verify = || -> (Vec<(String, String)>, String) {
+        let places = ["--data", ".", "--code", ".", "--recipe", "recipe.toml"];
+        let said =
+            with_key(folder.path(), &[&["verify-lineage", "bars.wasm"][..], &places].concat());
+        let said: Value = serde_json::from_slice(&said.stdout).expect("JSON");
+        let text = |value: &Value| value.as_str().expect("text").to_owned();
+        let checks = said["checks"].as_array().expect("a list").iter();
+        let checks = checks.map(|check| (text(&check["what"]), text(&check["result"])));
+        (checks.collect(), said.to_string())
+    };
+    let (checks, said) = verify();
+    let result = |checks: &[(String, String)], what: &str| {
+        let found = checks.iter().find(|(name, _)| name == what);
+        found.map(|(_, result)| result.clone()).unwrap_or_default()
+    };
+    for what in ["data train", "recipe", "code train.sh", "code made.onnx", "code other.py"] {
+        assert_eq!(result(&checks, what), "ok", "{what}: {said}");
+    }
+    // The system's shell is not in this folder, but its digest is in the proof.
+    assert_eq!(result(&checks, "code sh"), "not-checked", "{said}");
+    bars(folder.path(), "pair", 21);
+    let (checks, said) = verify();
+    assert_eq!(result(&checks, "data train"), "changed", "{said}");
+    assert!(said.contains("pair-labels-idx1-ubyte"), "{said}");
+}
+
+#[test]
+fn what_changes_while_it_is_trained_with_costs_the_model() {
+    for (change, named) in [
+        ("echo >> $2", "the code `other.py` was changed"),
+        ("echo >> $3", "the recipe `recipe.toml` was changed"),
+        ("echo >> $SM_CHANNEL_TRAIN-labels-idx1-ubyte", "data set `train` at `pair` was changed"),
+        ("rm $2", "the code `other.py` is not there any more"),
+    ] {
+        let folder = copying(change);
+        refused(&train(folder.path(), &["recipe.toml", "--unconfined"]), named);
+        assert!(!folder.path().join("recipe/model.onnx").exists(), "{change}");
+    }
+}
+
+#[test]
+fn a_proof_that_could_not_be_signed_is_refused_before_the_training() {
+    let folder = copying("");
+    let recipe = std::fs::read_to_string(folder.path().join("recipe.toml")).expect("there");
+    let long = format!("path = \"pair\", licence = \"{}\"", "l".repeat(600));
+    write(&folder.path().join("recipe.toml"), recipe.replace("path = \"pair\"", &long));
+    refused(&with_key(folder.path(), &["train", "recipe.toml"]), "`data.licence` has 600 bytes");
+    assert!(!folder.path().join("recipe").exists(), "nothing was trained");
+}
+
+#[test]
+fn folders_behind_links_and_results_inside_the_code_are_refused() {
+    let folder = copying("");
+    let recipe = std::fs::read_to_string(folder.path().join("recipe.toml")).expect("there");
+    write(&folder.path().join("recipe.toml"), format!("{recipe}files = [\".\"]\n"));
+    refused(&train(folder.path(), &["recipe.toml"]), "inside the code `.`");
+    let data = folder.path().join("data");
+    std::fs::create_dir(&data).expect("made");
+    std::os::unix::fs::symlink(folder.path(), data.join("circle")).expect("made");
+    write(&folder.path().join("recipe.toml"), recipe.replace("\"pair\"", "\"data\""));
+    refused(&train(folder.path(), &["recipe.toml"]), "data/circle` is a link to a folder");
 }

@@ -35,7 +35,8 @@ fn a_taught_network_is_reported_beside_the_same_one_without_its_teacher() {
     let folder = pictures();
     recipe(folder.path(), "large.toml", "widths = [8, 16]\nepochs = 3");
     let large = report(&train(folder.path(), &["large.toml"]));
-    let small = "widths = [2, 2]\nepochs = 2\nteacher = { model = \"large/model.onnx\", weight = 0.7 }";
+    let small =
+        "widths = [2, 2]\nepochs = 2\nteacher = { model = \"large/model.onnx\", weight = 0.7 }";
     recipe(folder.path(), "small.toml", small);
     let taught = report(&train(folder.path(), &["small.toml"]));
     agree(&taught);
@@ -148,7 +149,7 @@ fn texts_are_learnt_by_the_embeddings_of_a_published_model() {
 
     let library = TestHost::onnxruntime();
     let runtime = library.ancestors().nth(3).and_then(Path::to_str).expect("DATA/runtime/…");
-    let run = ["train", "topics.toml", "--data", runtime];
+    let run = ["train", "topics.toml", "--host-data", runtime];
     // Nobody can be asked here, so nothing is called without `--yes`.
     refused(&hospes(&run), "--yes");
     let first = hospes(&[&run[..], &["--yes"]].concat());

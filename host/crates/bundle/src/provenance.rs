@@ -13,19 +13,18 @@ mod statement;
 pub(crate) mod tests;
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{self, Read as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use jiff::Timestamp;
 use serde_json::Value;
 
 use hospes_core::dsse::{DsseError, Envelope};
-use hospes_core::id::{Digest, Hasher, Party};
+use hospes_core::files::{self, FilesError, Found};
+use hospes_core::id::{Digest, Party};
 use hospes_core::key::PartyKey;
 
 pub use compare::{Check, Finding, Places};
-pub use listing::{FOLDER_DEPTH_MAX, FOLDER_FILES_MAX, Listing, ListingError, PARTS_MAX, Part};
+pub use listing::{Listing, PARTS_MAX, Part};
 
 /// The payload type of in-toto statements in DSSE (in-toto attestation specification, envelope).
 pub const PAYLOAD_TYPE: &str = "application/vnd.in-toto+json";
@@ -48,14 +47,8 @@ pub const PROVENANCE_TEXT_BYTES_MAX: usize = 512;
 /// Why a provenance was refused.
 #[derive(Debug, thiserror::Error)]
 pub enum ProvenanceError {
-    #[error("`{}` cannot be read", path.display())]
-    Read {
-        path: PathBuf,
-        #[source]
-        source: io::Error,
-    },
-    #[error("a folder cannot be recorded")]
-    Folder(#[from] ListingError),
+    #[error(transparent)]
+    Files(#[from] FilesError),
     #[error("the envelope is refused: use the `provenance.dsse` that `hospes train` wrote")]
     Envelope(#[from] DsseError),
     #[error("the payload has type `{found}`, not `{PAYLOAD_TYPE}`: it is not an in-toto statement")]
@@ -102,7 +95,7 @@ pub struct Artifact {
 pub enum Content {
     /// One file.
     File { sha256: Digest, bytes: u64 },
-    /// All files of a folder.
+    /// All files of a folder, or of a pair, such as the pictures and labels of IDX.
     Folder(Listing),
 }
 
@@ -226,27 +219,30 @@ impl Artifact {
     /// A file on disk, under its own name.
     ///
     /// # Errors
-    /// [`ProvenanceError::Read`].
+    /// [`ProvenanceError::Files`].
     pub fn of_file(path: &Path) -> Result<Self, ProvenanceError> {
         let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
-        let (sha256, bytes) = measure(path)
-            .map_err(|source| ProvenanceError::Read { path: path.to_owned(), source })?;
+        let (sha256, bytes) = files::read_file(path)?;
         Ok(Self { name, sha256, bytes })
     }
 }
 
+impl From<Found> for Content {
+    fn from(found: Found) -> Self {
+        match found {
+            Found::File { digest, bytes } => Self::File { sha256: digest, bytes },
+            Found::Files(files) => Self::Folder(files.into()),
+        }
+    }
+}
+
 impl Content {
-    /// The file or folder at `path`, read completely.
+    /// The file or folder at `path`, or the files whose names begin so, read completely.
     ///
     /// # Errors
-    /// [`ProvenanceError::Read`], [`ProvenanceError::Folder`].
+    /// [`ProvenanceError::Files`].
     pub fn of(path: &Path) -> Result<Self, ProvenanceError> {
-        if path.is_dir() {
-            return Ok(Self::Folder(Listing::of(path)?));
-        }
-        let (sha256, bytes) = measure(path)
-            .map_err(|source| ProvenanceError::Read { path: path.to_owned(), source })?;
-        Ok(Self::File { sha256, bytes })
+        Ok(files::read(path)?.into())
     }
 
     /// Its digest: SHA-256 of a file's bytes, or of a folder's listing.
@@ -330,23 +326,6 @@ impl Provenance {
     /// The SLSA build level that it claims. Higher ones need a builder that the publisher does not control.
     pub fn level(&self) -> u8 {
         1
-    }
-}
-
-/// The digest of a file and its size in bytes.
-fn measure(path: &Path) -> io::Result<(Digest, u64)> {
-    /// Size of the buffer.
-    const READ_BYTES: usize = 1 << 16;
-    let mut file = File::open(path)?;
-    let mut buffer = vec![0; READ_BYTES];
-    let (mut hasher, mut total) = (Hasher::default(), 0);
-    loop {
-        let count = file.read(&mut buffer)?;
-        if count == 0 {
-            return Ok((hasher.finish(), total));
-        }
-        hasher.update(buffer.get(..count).unwrap_or_default());
-        total += count as u64;
     }
 }
 

@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStringExt as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::OFlags;
@@ -57,12 +57,27 @@ impl Confined {
         &self,
         mut said: impl FnMut(Stream, &[u8]) -> ControlFlow<()>,
     ) -> Result<Ended, ConfineError> {
+        self.run_watched(self.deadline, |met| match met {
+            Some((stream, piece)) => said(stream, piece),
+            None => ControlFlow::Continue(()),
+        })
+    }
+
+    /// The same, and calls with `None` each time that this much time has passed, so that a program can be ended that says nothing.
+    ///
+    /// # Errors
+    /// As [`Confined::run`].
+    pub fn run_watched(
+        &self,
+        every: Duration,
+        mut met: impl FnMut(Option<(Stream, &[u8])>) -> ControlFlow<()>,
+    ) -> Result<Ended, ConfineError> {
         let until = Instant::now() + self.deadline;
         let (mut running, mut report) = self.start()?;
-        if let Some(ended) = running.follow(until, &mut said)? {
+        if let Some(ended) = running.follow(until, every, &mut met)? {
             return Ok(ended);
         }
-        let status = running.finish(&mut said)?;
+        let status = running.finish(&mut |stream, piece| met(Some((stream, piece))))?;
         let mut bytes = Vec::new();
         report.read_to_end(&mut bytes).map_err(ConfineError::Watch)?;
         Ok(Ended::With(match Report::read(&bytes) {
@@ -174,13 +189,23 @@ impl Running {
     fn follow(
         &mut self,
         until: Instant,
-        said: &mut impl FnMut(Stream, &[u8]) -> ControlFlow<()>,
+        every: Duration,
+        met: &mut impl FnMut(Option<(Stream, &[u8])>) -> ControlFlow<()>,
     ) -> Result<Option<Ended>, ConfineError> {
+        let mut looked = Instant::now();
         loop {
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return Ok(Some(Ended::AtDeadline));
             }
+            // A program that says something without a pause must not keep its caller from looking.
+            if looked.elapsed() >= every {
+                looked = Instant::now();
+                if met(None).is_break() {
+                    return Ok(Some(Ended::Stopped));
+                }
+            }
+            let left = left.min(every.saturating_sub(looked.elapsed()));
             let left = Timespec::try_from(left).unwrap_or(Timespec { tv_sec: 3600, tv_nsec: 0 });
             let mut watched: Vec<PollFd<'_>> =
                 self.pipes.iter().map(|(_, pipe)| PollFd::new(pipe, PollFlags::IN)).collect();
@@ -188,7 +213,8 @@ impl Running {
             let polled = rustix::io::retry_on_intr(|| poll(&mut watched, Some(&left)));
             polled.map_err(|error| ConfineError::Watch(error.into()))?;
             let has_ended = watched.pop().is_some_and(|ended| !ended.revents().is_empty());
-            if self.pass_on(said).map_err(ConfineError::Watch)?.is_break() {
+            let mut said = |stream, piece: &[u8]| met(Some((stream, piece)));
+            if self.pass_on(&mut said).map_err(ConfineError::Watch)?.is_break() {
                 return Ok(Some(Ended::Stopped));
             }
             if has_ended {

@@ -205,6 +205,32 @@ fn it_is_ended_when_nobody_wants_to_hear_more() {
 }
 
 #[test]
+fn one_that_says_nothing_can_be_ended() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let began = Instant::now();
+    let mut looks = 0;
+    let silent = shell(folder.path(), "sleep 60");
+    let ended = silent.run_watched(Duration::from_millis(10), |met| {
+        assert!(met.is_none(), "it says nothing");
+        looks += 1;
+        if looks == 3 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    });
+    assert_eq!((ended.expect("it starts"), looks), (Ended::Stopped, 3));
+    assert!(began.elapsed() < Duration::from_secs(30));
+}
+
+#[test]
+fn one_that_never_pauses_is_looked_at_too() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let endless = shell(folder.path(), "while :; do echo y; done");
+    let ended = endless.run_watched(Duration::from_millis(10), |met| match met {
+        Some(_) => ControlFlow::Continue(()),
+        None => ControlFlow::Break(()),
+    });
+    assert_eq!(ended.expect("it starts"), Ended::Stopped);
+}
+
+#[test]
 fn it_has_limits() {
     let folder = tempfile::tempdir().expect("a folder");
     let limits = Limits {

@@ -4,6 +4,7 @@
 //! exported by that library in a Python environment, confined by `hospes_confine`, since a pickle is a program. Every model is compared with its
 //! source's own answers on given rows before there is a file. This crate starts no workers: [`Execute`] lends the host's.
 
+mod budget;
 mod error;
 mod lightgbm;
 mod pickle;
@@ -14,10 +15,13 @@ mod ubjson;
 mod verify;
 mod xgboost;
 
+pub use budget::VALUES_MAX;
 pub use error::ConvertError;
 pub use pickle::{PickleError, Pickled};
 pub use python::Python;
-pub use state_dict::{Weight, weights};
+pub use state_dict::{
+    ARCHIVE_FILES_MAX, INDEX_BYTES_MAX, NAME_BYTES_MAX, WEIGHT_ENTRIES_MAX, Weight, weights,
+};
 pub use trees::{FEATURES_MAX, TARGETS_MAX, TREE_NODES_MAX};
 pub use verify::{Compared, EXPECTED, EXPECTED_LABELS, Execute, Named, NotRun};
 
@@ -29,6 +33,7 @@ use bytes::Bytes;
 use hospes_data::{DataSet, Options};
 use hospes_onnx::Model;
 
+use budget::Budget;
 use error::refused;
 
 /// Maximum bytes of a source.
@@ -199,9 +204,9 @@ pub fn native(source: Source, bytes: &[u8]) -> Result<Vec<u8>, ConvertError> {
     match source {
         Source::Xgboost => {
             xgboost::refuse_old(bytes)?;
-            xgboost::read(bytes)?.onnx()
+            xgboost::read(bytes, Budget::default())?.onnx()
         }
-        Source::Lightgbm => lightgbm::read(bytes)?.onnx(),
+        Source::Lightgbm => lightgbm::read(bytes, Budget::default())?.onnx(),
         Source::Torch | Source::Sklearn | Source::Keras => {
             let fix = format!("its own library exports it: use `hospes convert --from {source}`");
             Err(refused(format!("a model of {source} is not only data"), fix))

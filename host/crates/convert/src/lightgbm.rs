@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use super::budget::Budget;
 use super::error::{ConvertError, broken, unsupported};
 use super::trees::{
     Ensemble, FEATURES_MAX, Link, TARGETS_MAX, Test, Tree, TreeNode, Whole, member, rounded_down,
@@ -24,7 +25,7 @@ type Section<'t> = BTreeMap<&'t str, &'t str>;
 ///
 /// # Errors
 /// [`ConvertError`] if it is damaged, or has what ONNX has not.
-pub(crate) fn read(bytes: &[u8]) -> Result<Ensemble, ConvertError> {
+pub(crate) fn read(bytes: &[u8], budget: Budget) -> Result<Ensemble, ConvertError> {
     let text = std::str::from_utf8(bytes)
         .map_err(|error| broken(WHAT, format!("byte {}", error.valid_up_to()), "it is not text"))?;
     let mut lines = text.lines();
@@ -50,7 +51,7 @@ pub(crate) fn read(bytes: &[u8]) -> Result<Ensemble, ConvertError> {
         return Err(broken(WHAT, "its end", "`end of trees` is missing, so it was cut"));
     }
     let header = sections.remove(0);
-    ensemble(&header, &sections)
+    ensemble(&header, &sections, budget)
 }
 
 fn whole(header: &Section<'_>, name: &str, max: usize) -> Result<usize, ConvertError> {
@@ -61,7 +62,11 @@ fn whole(header: &Section<'_>, name: &str, max: usize) -> Result<usize, ConvertE
     })
 }
 
-fn ensemble(header: &Section<'_>, sections: &[Section<'_>]) -> Result<Ensemble, ConvertError> {
+fn ensemble(
+    header: &Section<'_>,
+    sections: &[Section<'_>],
+    mut budget: Budget,
+) -> Result<Ensemble, ConvertError> {
     let features = whole(header, "max_feature_idx", FEATURES_MAX)? + 1;
     let sums = whole(header, "num_tree_per_iteration", TARGETS_MAX)?.max(1);
     let link = objective(header.get("objective").copied().unwrap_or_default(), sums)?;
@@ -81,7 +86,7 @@ fn ensemble(header: &Section<'_>, sections: &[Section<'_>]) -> Result<Ensemble, 
         made.scale = 1.0 / rounds;
     }
     for (number, section) in sections.iter().enumerate() {
-        let nodes = Fields { section, number }.tree(&mut made.categories)?;
+        let nodes = Fields { section, number }.tree(&mut made.categories, &mut budget)?;
         let tree = Tree { nodes, target: number % sums };
         let checked = tree.checked(features);
         made.trees.push(checked.map_err(|why| broken(WHAT, format!("Tree={number}"), why))?);
@@ -149,7 +154,11 @@ impl Fields<'_, '_> {
     }
 
     /// Inner nodes first, then leaves.
-    fn tree(&self, categories: &mut Vec<usize>) -> Result<Vec<TreeNode>, ConvertError> {
+    fn tree(
+        &self,
+        categories: &mut Vec<usize>,
+        budget: &mut Budget,
+    ) -> Result<Vec<TreeNode>, ConvertError> {
         if self.section.get("is_linear") == Some(&"1") {
             let fix = "train without `linear_tree`";
             let place = format!("Tree={}", self.number);
@@ -162,6 +171,7 @@ impl Fields<'_, '_> {
             text.parse().ok().filter(|leaves| (1..=longest).contains(leaves)).ok_or_else(|| {
                 self.broken(format!("`num_leaves` is `{text}`, which its values do not bear out"))
             })?;
+        budget.nodes(leaves.saturating_mul(2) - 1)?;
         let values: Vec<f64> = self.list("leaf_value", leaves)?;
         #[expect(clippy::cast_possible_truncation, reason = "ONNX's leaves are single precision")]
         let leaf = |value: &f64| TreeNode::Leaf(*value as f32);
@@ -176,6 +186,7 @@ impl Fields<'_, '_> {
         let decisions: Vec<u8> = self.list("decision_type", inner)?;
         let lefts: Vec<i64> = self.list("left_child", inner)?;
         let rights: Vec<i64> = self.list("right_child", inner)?;
+        let listed = self.categories()?;
         for node in 0..inner {
             let child = |child: i64| {
                 // Leaves are -1, -2, …
@@ -191,7 +202,9 @@ impl Fields<'_, '_> {
             let (left, right) = (child(lefts[node])?, child(rights[node])?);
             let (feature, threshold) = (features[node], thresholds[node]);
             if decisions[node] & 1 == 1 {
-                let values = self.listed(threshold)?;
+                let values = self.listed(&listed, threshold)?;
+                // Each becomes a node. Many nodes may name the same part of the list.
+                budget.nodes(values.len())?;
                 categories.push(feature);
                 // What is missing is in no category.
                 member(&mut nodes, node, feature, &values, (false, left, right));
@@ -223,16 +236,25 @@ impl Fields<'_, '_> {
         }
     }
 
-    /// The categories of a node: bits from one boundary to the next.
-    fn listed(&self, threshold: f64) -> Result<Vec<u32>, ConvertError> {
-        let lacks = || self.broken("its categories are not in the file");
+    /// The boundaries and bits of all categories of the tree.
+    fn categories(&self) -> Result<[Vec<u64>; 2], ConvertError> {
         let list = |name: &str| -> Result<Vec<u64>, ConvertError> {
             let text = self.section.get(name).copied().unwrap_or_default();
             let numbers: Option<Vec<u64>> =
                 text.split_ascii_whitespace().map(|word| word.parse().ok()).collect();
-            numbers.ok_or_else(lacks)
+            numbers.ok_or_else(|| self.lacks_categories())
         };
-        let (boundaries, words) = (list("cat_boundaries")?, list("cat_threshold")?);
+        Ok([list("cat_boundaries")?, list("cat_threshold")?])
+    }
+
+    fn lacks_categories(&self) -> ConvertError {
+        self.broken("its categories are not in the file")
+    }
+
+    /// The categories of a node: bits from one boundary to the next.
+    fn listed(&self, all: &[Vec<u64>; 2], threshold: f64) -> Result<Vec<u32>, ConvertError> {
+        let [boundaries, words] = all;
+        let lacks = || self.lacks_categories();
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked here")]
         let at = if (0.0..1e9).contains(&threshold) { threshold as usize } else { usize::MAX };
         let bound = |at: Option<usize>| usize::try_from(*boundaries.get(at?)?).ok();
@@ -247,5 +269,20 @@ impl Fields<'_, '_> {
             (0..32).filter(move |bit| word >> bit & 1 == 1).map(move |bit| place * 32 + bit)
         });
         Ok(bits.collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MODEL: &[u8] = include_bytes!("../../../../tests/fixtures/convert/lgb_categories.txt");
+
+    #[test]
+    fn more_nodes_than_allowed_are_refused() {
+        let whole = read(MODEL, Budget::default()).expect("sound");
+        let nodes: usize = whole.trees.iter().map(|tree| tree.nodes.len()).sum();
+        let error = read(MODEL, Budget::of(0, nodes - 1)).expect_err("too many").to_string();
+        assert!(error.contains(&format!("more than {} nodes", nodes - 1)), "{error}");
     }
 }

@@ -6,7 +6,7 @@
 use hospes_onnx::model::tensor::ElementType;
 use hospes_onnx::model::{Graph, Model, Node, Size, Tensor, ValueInfo};
 
-use super::error::{ConvertError, unsupported};
+use super::error::ConvertError;
 
 /// Maximum nodes of all trees together.
 pub const TREE_NODES_MAX: usize = 20_000_000;
@@ -82,7 +82,7 @@ pub(crate) struct Ensemble {
     /// Sums are multiplied by it: for averages.
     pub(crate) scale: f32,
     pub(crate) link: Link,
-    /// Features that are categories.
+    /// Features that are categories, sorted.
     pub(crate) categories: Vec<usize>,
     pub(crate) whole: Whole,
     pub(crate) producer: &'static str,
@@ -265,14 +265,8 @@ impl Ensemble {
     /// The model in ONNX: `input` (rows × features, float) to `label` and `probabilities`, or to `variable`.
     ///
     /// # Errors
-    /// [`ConvertError::Unsupported`] beyond the limits, and [`ConvertError::Written`].
+    /// [`ConvertError::Written`].
     pub(crate) fn onnx(&self) -> Result<Vec<u8>, ConvertError> {
-        let nodes: usize = self.trees.iter().map(|tree| tree.nodes.len()).sum();
-        if nodes > TREE_NODES_MAX {
-            let what = format!("an ensemble of {nodes} nodes");
-            let fix = format!("train one of at most {TREE_NODES_MAX}, with fewer or smaller trees");
-            return Err(unsupported(what, "all trees", fix));
-        }
         let mut columns = Columns::default();
         for (number, tree) in self.trees.iter().enumerate() {
             for (place, node) in tree.nodes.iter().enumerate() {
@@ -297,8 +291,9 @@ impl Ensemble {
         if self.categories.is_empty() {
             return "input";
         }
-        let is_category: Vec<u8> =
-            (0..self.features).map(|at| self.categories.contains(&at).into()).collect();
+        let is_category: Vec<u8> = (0..self.features)
+            .map(|at| self.categories.binary_search(&at).is_ok().into())
+            .collect();
         let dims = [1, number(self.features)];
         let mask = Tensor::of_bytes("is_category", ElementType::BOOL, &dims, is_category);
         graph.initialisers.push(mask);

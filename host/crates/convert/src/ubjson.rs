@@ -5,19 +5,31 @@ use serde_json::{Map, Number, Value};
 /// Maximum depth of arrays and objects.
 const DEPTH_MAX: usize = 32;
 
-/// Reads a whole document. What it allocates is a fixed multiple of the bytes.
+/// Why a document is not read.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// What is wrong, with its place in bytes.
+    Broken(String),
+    /// It has more values than allowed.
+    Values,
+}
+
+/// Reads a whole document of at most so many values. What it allocates is a fixed multiple of the bytes.
 ///
 /// # Errors
-/// What is wrong, with its place in bytes.
-pub(crate) fn read(bytes: &[u8]) -> Result<Value, String> {
-    let mut reader = Reader { bytes, at: 0 };
-    let kind = reader.marker()?;
-    reader.value(kind, 0)
+/// [`Fault`].
+pub(crate) fn read(bytes: &[u8], values_max: usize) -> Result<Value, Fault> {
+    let mut reader = Reader { bytes, at: 0, values: values_max, is_over: false };
+    let read = reader.marker().and_then(|kind| reader.value(kind, 0));
+    read.map_err(|why| if reader.is_over { Fault::Values } else { Fault::Broken(why) })
 }
 
 struct Reader<'b> {
     bytes: &'b [u8],
     at: usize,
+    /// How many more values there may be, and whether there were more.
+    values: usize,
+    is_over: bool,
 }
 
 impl<'b> Reader<'b> {
@@ -55,6 +67,11 @@ impl<'b> Reader<'b> {
     }
 
     fn value(&mut self, kind: u8, depth: usize) -> Result<Value, String> {
+        let Some(left) = self.values.checked_sub(1) else {
+            self.is_over = true;
+            return self.fail("there are too many values");
+        };
+        self.values = left;
         let float = |value: f64| Number::from_f64(value).map_or(Value::Null, Value::Number);
         Ok(match kind {
             b'Z' => Value::Null,
@@ -168,7 +185,7 @@ mod tests {
 
     #[test]
     fn arrays_of_one_type_and_of_several_are_read() {
-        let read = |bytes: &[u8]| read(bytes).expect("sound");
+        let read = |bytes: &[u8]| read(bytes, 9).expect("sound");
         assert_eq!(read(b"[$U#i\x03\x01\x02\xff"), serde_json::json!([1, 2, 255]));
         assert_eq!(read(b"[i\xffNSi\x01aZ]"), serde_json::json!([-1, "a", null]));
         assert_eq!(read(b"{i\x01ad\x3f\x00\x00\x00}"), serde_json::json!({"a": 0.5}));
@@ -187,8 +204,15 @@ mod tests {
             b"{i\x02a",
             &[b'['; 100],
         ] {
-            let error = read(bytes).expect_err("broken");
+            let Err(Fault::Broken(error)) = read(bytes, 1000) else { panic!("{bytes:?}") };
             assert!(error.starts_with("byte "), "{error}");
         }
+    }
+
+    #[test]
+    fn one_with_more_values_than_allowed_is_refused() {
+        let four = b"[$U#i\x03\x01\x02\xff";
+        read(four, 4).expect("a list and three numbers");
+        assert_eq!(read(four, 3), Err(Fault::Values));
     }
 }

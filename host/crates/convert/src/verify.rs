@@ -284,8 +284,12 @@ fn compare_labels(
     }
     let what = match seen {
         Some((row, ours)) => format!(
-            "row {row} has the label `{}` on `{}`, but `{}` in `{}`",
-            ours[row], entry.backend, theirs[row], column.name
+            "row {} has the label `{}` on `{}`, but `{}` in `{}`",
+            row + 1,
+            ours[row],
+            entry.backend,
+            theirs[row],
+            column.name
         ),
         None => format!("no output has the {} labels of `{}`", theirs.len(), column.name),
     };
@@ -324,7 +328,7 @@ fn compare_numbers(
             Ok(())
         }
         Some((Apart { at, .. }, ours)) => {
-            let (row, theirs) = (at / per_row.max(1), theirs[at]);
+            let (row, theirs) = (at / per_row.max(1) + 1, theirs[at]);
             let what = format!(
                 "row {row} has {ours} on `{}`, but {theirs} in `{}` (at most {ROUNDING} apart)",
                 entry.backend, column.name

@@ -3,9 +3,12 @@
 //! `base_score` lies in the space of predictions, and since 3.1 there may be one a class. A float below a threshold goes left, NaN where the
 //! node says, a listed category right.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::budget::{Budget, json_values};
 use super::error::{ConvertError, broken, refused, unsupported};
 use super::trees::{
     Ensemble, FEATURES_MAX, Link, TARGETS_MAX, Test, Tree, TreeNode, Whole, member,
@@ -95,22 +98,28 @@ impl Flag {
 ///
 /// # Errors
 /// [`ConvertError`] if it is damaged, or has what ONNX has not.
-pub(crate) fn read(bytes: &[u8]) -> Result<Ensemble, ConvertError> {
+pub(crate) fn read(bytes: &[u8], budget: Budget) -> Result<Ensemble, ConvertError> {
     let start = bytes.iter().position(|byte| !byte.is_ascii_whitespace()).unwrap_or(0);
     // Both begin with a brace. In JSON a name in quotes follows, in UBJSON a type.
     let next = bytes.get(start + 1..).unwrap_or_default();
     let is_text = next.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'"');
     let value: Value = if is_text {
+        if json_values(bytes) > budget.values_max() {
+            return Err(budget.too_many_values(WHAT));
+        }
         serde_json::from_slice(bytes)
             .map_err(|error| broken(WHAT, "its JSON", error.to_string()))?
     } else {
-        ubjson::read(bytes).map_err(|why| broken(WHAT, "its UBJSON", why))?
+        ubjson::read(bytes, budget.values_max()).map_err(|fault| match fault {
+            ubjson::Fault::Broken(why) => broken(WHAT, "its UBJSON", why),
+            ubjson::Fault::Values => budget.too_many_values(WHAT),
+        })?
     };
     if value.get("learner").is_none() && value.get("version").is_none() {
         return Err(broken(WHAT, "`learner`", "there is none, so it is not a saved Booster"));
     }
     let file: File = typed(value, "`learner`")?;
-    ensemble(file.learner)
+    ensemble(file.learner, budget)
 }
 
 fn typed<T: serde::de::DeserializeOwned>(value: Value, place: &str) -> Result<T, ConvertError> {
@@ -122,7 +131,7 @@ fn whole(text: &str, place: &str, max: usize) -> Result<usize, ConvertError> {
     number.ok_or_else(|| broken(WHAT, place, format!("`{text}` is no number up to {max}")))
 }
 
-fn ensemble(learner: Learner) -> Result<Ensemble, ConvertError> {
+fn ensemble(learner: Learner, mut budget: Budget) -> Result<Ensemble, ConvertError> {
     let parameters = &learner.learner_model_param;
     let features = whole(&parameters.num_feature, "`num_feature`", FEATURES_MAX)?;
     let classes = whole(&parameters.num_class, "`num_class`", TARGETS_MAX)?;
@@ -168,7 +177,8 @@ fn ensemble(learner: Learner) -> Result<Ensemble, ConvertError> {
                 broken(WHAT, "`weight_drop`", format!("it has none for tree {at}"))
             })?,
         };
-        let nodes = tree(raw, at, weight, &mut made.categories)?;
+        let raw = Numbered { raw, number: at };
+        let nodes = raw.nodes(weight, &mut made.categories, &mut budget)?;
         let checked = Tree { nodes, target }.checked(features);
         made.trees.push(checked.map_err(|why| broken(WHAT, format!("tree {at}"), why))?);
     }
@@ -267,75 +277,104 @@ fn used(booster: &Booster, attributes: &Value) -> usize {
     end.map_or(all, |end| all.min(*end))
 }
 
-fn tree(
-    raw: &RawTree,
+/// A tree of the file, and which one it is.
+struct Numbered<'r> {
+    raw: &'r RawTree,
     number: usize,
-    weight: f32,
-    categories: &mut Vec<usize>,
-) -> Result<Vec<TreeNode>, ConvertError> {
-    let at = |node: usize| format!("tree {number}, node {node}");
-    let size = raw.tree_param.size_leaf_vector.parse().unwrap_or(1);
-    if size > 1_u64 {
-        let fix = "train with `multi_strategy=\"one_output_per_tree\"`";
-        return Err(unsupported("a tree with vectors as leaves", format!("tree {number}"), fix));
-    }
-    let count = raw.left_children.len();
-    let lengths = [
-        raw.right_children.len(),
-        raw.split_indices.len(),
-        raw.split_conditions.len(),
-        raw.default_left.len(),
-    ];
-    if lengths.iter().any(|length| *length != count) {
-        return Err(broken(WHAT, format!("tree {number}"), "its lists differ in length"));
-    }
-    let mut nodes = vec![TreeNode::Leaf(0.0); count];
-    for node in 0..count {
-        #[expect(
-            clippy::cast_possible_truncation,
-            reason = "they are single precision in the file"
-        )]
-        let condition = raw.split_conditions[node] as f32;
-        if raw.left_children[node] == -1 {
-            nodes[node] = TreeNode::Leaf(condition * weight);
-            continue;
-        }
-        let place = |value: i64, what: &str| {
-            let place = usize::try_from(value);
-            place.map_err(|_| broken(WHAT, at(node), format!("{value} is no {what}")))
-        };
-        let left = place(raw.left_children[node], "child")?;
-        let right = place(raw.right_children[node], "child")?;
-        // Since 1.0 the highest bit is elsewhere.
-        let feature = place(raw.split_indices[node], "feature")?;
-        let left_if_missing = raw.default_left[node].is_set();
-        if raw.split_type.get(node) == Some(&1) {
-            let values = listed(raw, node)
-                .ok_or_else(|| broken(WHAT, at(node), "its categories are not in the file"))?;
-            categories.push(feature);
-            member(&mut nodes, node, feature, &values, (!left_if_missing, right, left));
-        } else {
-            nodes[node] = TreeNode::Split {
-                feature,
-                test: Test::Lt(condition),
-                missing_yes: left_if_missing,
-                yes: left,
-                no: right,
-            };
-        }
-    }
-    Ok(nodes)
 }
 
-/// The categories of a node, which go right.
-fn listed(raw: &RawTree, node: usize) -> Option<Vec<u32>> {
-    let node = i64::try_from(node).ok()?;
-    let at = raw.categories_nodes.iter().position(|listed| *listed == node)?;
-    let begin = usize::try_from(*raw.categories_segments.get(at)?).ok()?;
-    let size = usize::try_from(*raw.categories_sizes.get(at)?).ok()?;
-    let values = raw.categories.get(begin..begin.checked_add(size)?)?;
-    let value = |value: &i64| u32::try_from(*value).ok().filter(|value| *value < 1 << 24);
-    values.iter().map(value).collect()
+impl Numbered<'_> {
+    fn broken(&self, node: usize, why: impl Into<String>) -> ConvertError {
+        broken(WHAT, format!("tree {}, node {node}", self.number), why)
+    }
+
+    fn nodes(
+        &self,
+        weight: f32,
+        categories: &mut Vec<usize>,
+        budget: &mut Budget,
+    ) -> Result<Vec<TreeNode>, ConvertError> {
+        let Self { raw, number } = self;
+        let size = raw.tree_param.size_leaf_vector.parse().unwrap_or(1);
+        if size > 1_u64 {
+            let fix = "train with `multi_strategy=\"one_output_per_tree\"`";
+            return Err(unsupported(
+                "a tree with vectors as leaves",
+                format!("tree {number}"),
+                fix,
+            ));
+        }
+        let count = raw.left_children.len();
+        let lengths = [
+            raw.right_children.len(),
+            raw.split_indices.len(),
+            raw.split_conditions.len(),
+            raw.default_left.len(),
+        ];
+        if lengths.iter().any(|length| *length != count) {
+            return Err(broken(WHAT, format!("tree {number}"), "its lists differ in length"));
+        }
+        budget.nodes(count)?;
+        let listed: BTreeMap<i64, usize> =
+            raw.categories_nodes.iter().enumerate().map(|(at, node)| (*node, at)).collect();
+        let mut nodes = vec![TreeNode::Leaf(0.0); count];
+        for node in 0..count {
+            #[expect(
+                clippy::cast_possible_truncation,
+                reason = "they are single precision in the file"
+            )]
+            let condition = raw.split_conditions[node] as f32;
+            if raw.left_children[node] == -1 {
+                nodes[node] = TreeNode::Leaf(condition * weight);
+                continue;
+            }
+            let place = |value: i64, what: &str| {
+                let place = usize::try_from(value);
+                place.map_err(|_| self.broken(node, format!("{value} is no {what}")))
+            };
+            let left = place(raw.left_children[node], "child")?;
+            let right = place(raw.right_children[node], "child")?;
+            // Since 1.0 the highest bit is elsewhere.
+            let feature = place(raw.split_indices[node], "feature")?;
+            let left_if_missing = raw.default_left[node].is_set();
+            if raw.split_type.get(node) == Some(&1) {
+                let at = i64::try_from(node).ok().and_then(|node| listed.get(&node));
+                let values = self.categories(node, at.copied(), budget)?;
+                categories.push(feature);
+                member(&mut nodes, node, feature, &values, (!left_if_missing, right, left));
+            } else {
+                nodes[node] = TreeNode::Split {
+                    feature,
+                    test: Test::Lt(condition),
+                    missing_yes: left_if_missing,
+                    yes: left,
+                    no: right,
+                };
+            }
+        }
+        Ok(nodes)
+    }
+
+    /// The categories of a node, which go right. `at` is its place among the nodes that have some.
+    fn categories(
+        &self,
+        node: usize,
+        at: Option<usize>,
+        budget: &mut Budget,
+    ) -> Result<Vec<u32>, ConvertError> {
+        let raw = self.raw;
+        let slice = || {
+            let begin = usize::try_from(*raw.categories_segments.get(at?)?).ok()?;
+            let size = usize::try_from(*raw.categories_sizes.get(at?)?).ok()?;
+            raw.categories.get(begin..begin.checked_add(size)?)
+        };
+        let lacks = || self.broken(node, "its categories are not in the file");
+        let values: &[i64] = slice().ok_or_else(lacks)?;
+        // Each becomes a node. Many nodes may name the same part of the list.
+        budget.nodes(values.len())?;
+        let value = |value: &i64| u32::try_from(*value).ok().filter(|value| *value < 1 << 24);
+        values.iter().map(value).collect::<Option<_>>().ok_or_else(lacks)
+    }
 }
 
 /// Whether these bytes look like one of XGBoost's old binary files.
@@ -346,4 +385,43 @@ pub(crate) fn refuse_old(bytes: &[u8]) -> Result<(), ConvertError> {
         return Err(refused("this is XGBoost's old binary format", fix));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MODEL: &[u8] = include_bytes!("../../../../tests/fixtures/convert/xgb_categories.json");
+
+    #[track_caller]
+    fn refused(budget: Budget) -> String {
+        read(MODEL, budget).expect_err("too much").to_string()
+    }
+
+    #[test]
+    fn more_nodes_or_values_than_allowed_are_refused() {
+        let whole = read(MODEL, Budget::default()).expect("sound");
+        let nodes: usize = whole.trees.iter().map(|tree| tree.nodes.len()).sum();
+        let said = refused(Budget::of(usize::MAX, nodes - 1));
+        assert!(said.contains(&format!("more than {} nodes", nodes - 1)), "{said}");
+        let said = refused(Budget::of(100, usize::MAX));
+        assert!(said.contains("more than 100 values"), "{said}");
+    }
+
+    #[test]
+    fn a_short_list_of_categories_does_not_become_endless_nodes() {
+        let text = std::str::from_utf8(MODEL).expect("text");
+        let mut model: Value = serde_json::from_str(text).expect("JSON");
+        let tree = &mut model["learner"]["gradient_booster"]["model"]["trees"][0];
+        let count = tree["left_children"].as_array().expect("a list").len();
+        // Every node that splits names the same thousand categories.
+        tree["split_type"] = vec![1; count].into();
+        tree["categories"] = (0..1000).collect::<Vec<_>>().into();
+        tree["categories_nodes"] = (0..count).collect::<Vec<_>>().into();
+        tree["categories_segments"] = vec![0; count].into();
+        tree["categories_sizes"] = vec![1000; count].into();
+        let bytes = serde_json::to_vec(&model).expect("JSON");
+        let error = read(&bytes, Budget::of(usize::MAX, 2000)).expect_err("too many").to_string();
+        assert!(error.contains("more than 2000 nodes"), "{error}");
+    }
 }

@@ -4,6 +4,7 @@ use std::ops::Range;
 use std::path::Path;
 
 use bytes::Bytes;
+use hospes_core::files::dir_hash;
 use hospes_core::id::Digest;
 use hospes_core::tensor::{DataType, Tensor, pack_strings};
 use serde::{Deserialize, Serialize};
@@ -212,9 +213,7 @@ pub(crate) fn digest_of(sources: &[Source]) -> Digest {
     }
     let mut sorted: Vec<&Source> = sources.iter().collect();
     sorted.sort_by(|a, b| a.name.cmp(&b.name));
-    let lines: String =
-        sorted.iter().map(|source| format!("{}  {}\n", source.digest.hex(), source.name)).collect();
-    Digest::of(lines.as_bytes())
+    dir_hash(sorted.into_iter().map(|source| (source.name.as_str(), source.digest)))
 }
 
 /// A column of numbers, one a row.

@@ -1,5 +1,6 @@
 //! Figures of numbers: agreement, explained variance, errors, cosines, quantiles.
 
+use hospes_core::random::SplitMix64;
 use serde::{Deserialize, Serialize};
 
 use crate::interval::{Interval, wilson};
@@ -85,21 +86,12 @@ pub fn r2_loss(
 
 /// A value of rows that are drawn again and again, with replacement.
 fn resampled(count: usize, seed: u64, of: impl Fn(&[usize]) -> Option<f64>) -> Vec<f64> {
-    let mut state = seed;
-    let mut next = || {
-        // SplitMix64: the generator must be the same in later versions.
-        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = state;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    };
+    let mut random = SplitMix64(seed);
     let mut rows = vec![0; count];
     let mut values = Vec::with_capacity(RESAMPLES);
     for _ in 0..RESAMPLES {
         for row in &mut rows {
-            let drawn = (u128::from(next()) * count as u128) >> 64;
-            *row = usize::try_from(drawn).expect("invariant: below the number of rows");
+            *row = random.below(count);
         }
         // All rows may be the same one.
         values.extend(of(&rows));

@@ -21,6 +21,10 @@ use serde_json::Value;
 
 use crate::recipe::{Recipe, Trainer};
 
+/// What lies in a job's folder.
+pub(crate) const MODEL: &str = "model/model.onnx";
+pub(crate) const EVENTS: &str = "events";
+
 /// Where a training reads and writes.
 #[derive(Debug, Clone)]
 pub struct Job {
@@ -47,7 +51,14 @@ impl Job {
             Trainer::Native(native) => as_object(serde_json::to_value(native)),
             Trainer::Command(command) => as_object(serde_json::to_value(&command.hyperparameters)),
         };
-        Self { channels: channels.collect(), folder, hyperparameters, threads, gpus: 0, teacher: None }
+        Self {
+            channels: channels.collect(),
+            folder,
+            hyperparameters,
+            threads,
+            gpus: 0,
+            teacher: None,
+        }
     }
 
     pub fn model_dir(&self) -> PathBuf {
@@ -63,12 +74,12 @@ impl Job {
     }
 
     pub fn events(&self) -> PathBuf {
-        self.folder.join("events")
+        self.folder.join(EVENTS)
     }
 
     /// The model that the trainer leaves.
     pub fn model(&self) -> PathBuf {
-        self.model_dir().join("model.onnx")
+        self.folder.join(MODEL)
     }
 
     /// The variables of the contract.

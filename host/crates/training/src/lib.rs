@@ -6,7 +6,10 @@
 pub mod contract;
 pub mod dataset;
 pub mod events;
+mod listener;
+mod log;
 pub mod native;
+pub mod prepare;
 pub mod recipe;
 pub mod report;
 pub mod run;
@@ -15,7 +18,8 @@ mod tests;
 
 pub use contract::Job;
 pub use events::{Event, Events, Pattern};
+pub use log::Log;
 pub use native::Native;
 pub use recipe::{Recipe, RecipeError, Trainer};
 pub use report::Report;
-pub use run::{Finished, RunError};
+pub use run::{Finished, Limits, RunError};

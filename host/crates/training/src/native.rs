@@ -291,7 +291,8 @@ impl Native {
         let text = "name the column with the text, as in text = \"review\"";
         require(self.text.is_some(), "text", "missing", text)?;
         require(self.text != self.target, "text", "the target", "predict another column")?;
-        let embeddings = "name a published model that embeds texts, as in embeddings = \"acme/minilm\"";
+        let embeddings =
+            "name a published model that embeds texts, as in embeddings = \"acme/minilm\"";
         require(self.embeddings.is_some(), "embeddings", "missing", embeddings)?;
         let ignore = "only the columns `text` and `target` are read: leave it out";
         require(self.ignore.is_empty(), "ignore", "given", ignore)?;

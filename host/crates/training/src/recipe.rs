@@ -13,22 +13,72 @@ use crate::native::Native;
 
 /// Longest recipe, in bytes.
 pub const RECIPE_BYTES_MAX: u64 = 1 << 20;
-/// Most data sets of a recipe.
-pub const DATA_SETS_MAX: usize = 32;
+/// Most data sets of a recipe. A proof can list more, since others may write proofs too.
+pub const CHANNELS_MAX: usize = 32;
 
-/// A recipe, as its file has it.
+/// A recipe that was checked.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(try_from = "Written", into = "Written")]
 pub struct Recipe {
     /// Data sets by the name of their channel.
     pub data: BTreeMap<String, DataSet>,
+    trainer: Own,
+    /// The least that the model must reach, by the name of a metric. Without it, any model is kept.
+    pub gate: BTreeMap<String, f64>,
+}
+
+/// Who trains, with the settings.
+#[derive(Debug, Clone, PartialEq)]
+enum Own {
+    Native(Native),
+    Command(Command),
+}
+
+/// A recipe, as its file has it.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    data: BTreeMap<String, DataSet>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     native: Option<Native>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     command: Option<Command>,
-    /// The least that the model must reach, by the name of a metric. Without it, any model is kept.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub gate: BTreeMap<String, f64>,
+    gate: BTreeMap<String, f64>,
+}
+
+impl TryFrom<Written> for Recipe {
+    type Error = RecipeError;
+
+    fn try_from(written: Written) -> Result<Self, RecipeError> {
+        let Written { data, native, command, gate } = written;
+        check_data(&data)?;
+        let trainer = match (native, command) {
+            (Some(_), Some(_)) => return Err(RecipeError::TwoTrainers),
+            (None, None) => return Err(RecipeError::NoTrainer),
+            (Some(native), None) => {
+                native.check()?;
+                check_gate(&gate, &native, &data)?;
+                Own::Native(native)
+            }
+            (None, Some(command)) if command.argv.is_empty() => return Err(RecipeError::Argv),
+            (None, Some(command)) => {
+                command.metrics.iter().try_for_each(|metric| metric.compile().map(drop))?;
+                Own::Command(command)
+            }
+        };
+        Ok(Self { data, trainer, gate })
+    }
+}
+
+impl From<Recipe> for Written {
+    fn from(Recipe { data, trainer, gate }: Recipe) -> Self {
+        let (native, command) = match trainer {
+            Own::Native(native) => (Some(native), None),
+            Own::Command(command) => (None, Some(command)),
+        };
+        Self { data, native, command, gate }
+    }
 }
 
 /// A file or folder that a training reads.
@@ -37,7 +87,7 @@ pub struct Recipe {
 pub struct DataSet {
     /// A file or a folder, seen from the recipe's folder.
     pub path: PathBuf,
-    /// Its digest, see [`crate::dataset::digest`]. `hospes train --lock` writes it.
+    /// Its digest, see [`hospes_core::files`]. `hospes train --lock` writes it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sha256: Option<String>,
     /// The licence that it is used under, as an SPDX expression or a name.
@@ -99,7 +149,7 @@ pub enum RecipeError {
     #[error("the recipe has no data set `train`: add `train = {{ path = \"…\" }}` below `[data]`")]
     NoTrainingData,
     #[error(
-        "the recipe has {found} data sets, the limit is {DATA_SETS_MAX}: put files into one folder"
+        "the recipe has {found} data sets, the limit is {CHANNELS_MAX}: put files into one folder"
     )]
     DataSets { found: usize },
     #[error("`{name}` cannot name a data set: use up to 32 of a-z, 0-9 and `_`, a letter first")]
@@ -149,78 +199,74 @@ impl Recipe {
             apply(&mut document, given)?;
         }
         // From the text where it can be, so that errors name the line.
-        let recipe: Self = match set {
+        let written: Written = match set {
             [] => toml::from_str(text).map_err(Box::new)?,
             _ => toml::Value::Table(document).try_into().map_err(Box::new)?,
         };
-        recipe.check()?;
-        Ok(recipe)
+        written.try_into()
     }
 
     /// Who trains.
     pub fn trainer(&self) -> Trainer<'_> {
-        match (&self.native, &self.command) {
-            (Some(native), _) => Trainer::Native(native),
-            (None, Some(command)) => Trainer::Command(command),
-            (None, None) => unreachable!("`check` has asked for one"),
+        match &self.trainer {
+            Own::Native(native) => Trainer::Native(native),
+            Own::Command(command) => Trainer::Command(command),
         }
     }
 
-    /// The settings of Hospes' own trainer, to be changed.
-    pub fn native_mut(&mut self) -> Option<&mut Native> {
-        self.native.as_mut()
-    }
-
-    /// The settings of the user's own program, to be changed.
-    pub fn command_mut(&mut self) -> Option<&mut Command> {
-        self.command.as_mut()
-    }
-
-    fn check(&self) -> Result<(), RecipeError> {
-        if !self.data.contains_key("train") {
-            return Err(RecipeError::NoTrainingData);
-        }
-        if self.data.len() > DATA_SETS_MAX {
-            return Err(RecipeError::DataSets { found: self.data.len() });
-        }
-        for (name, set) in &self.data {
-            if !is_channel(name) {
-                return Err(RecipeError::Channel { name: name.clone() });
-            }
-            if let Some(found) = &set.sha256 {
-                let digest = format!("sha256:{found}").parse::<Digest>();
-                digest.map_err(|_| RecipeError::Digest {
-                    name: name.clone(),
-                    found: found.clone(),
-                })?;
-            }
-        }
-        match (&self.native, &self.command) {
-            (Some(_), Some(_)) => Err(RecipeError::TwoTrainers),
-            (None, None) => Err(RecipeError::NoTrainer),
-            (Some(native), None) => {
-                native.check()?;
-                self.check_gate(native)
-            }
-            (None, Some(command)) if command.argv.is_empty() => Err(RecipeError::Argv),
-            (None, Some(command)) => {
-                command.metrics.iter().try_for_each(|metric| metric.compile().map(drop))
-            }
-        }
-    }
-
-    fn check_gate(&self, native: &Native) -> Result<(), RecipeError> {
-        for metric in self.gate.keys() {
-            if !native.metrics().contains(&metric.as_str()) {
-                let reported = native.metrics_in_words();
-                return Err(RecipeError::Gate { metric: metric.clone(), reported });
-            }
-            if !self.data.contains_key("test") {
-                return Err(RecipeError::GateWithoutTest { metric: metric.clone() });
+    /// Sets the seed: of `[native]`, or the hyperparameter `seed`.
+    ///
+    /// # Errors
+    /// [`RecipeError::Value`] if it is no number of TOML.
+    pub fn set_seed(&mut self, seed: u64) -> Result<(), RecipeError> {
+        match &mut self.trainer {
+            Own::Native(native) => native.seed = seed,
+            Own::Command(command) => {
+                let wanted = "a hyperparameter must be below 2^63";
+                let refused =
+                    |_| RecipeError::Value { setting: "seed", found: seed.to_string(), wanted };
+                let seed = i64::try_from(seed).map_err(refused)?;
+                command.hyperparameters.insert("seed".into(), seed.into());
             }
         }
         Ok(())
     }
+}
+
+fn check_data(data: &BTreeMap<String, DataSet>) -> Result<(), RecipeError> {
+    if !data.contains_key("train") {
+        return Err(RecipeError::NoTrainingData);
+    }
+    if data.len() > CHANNELS_MAX {
+        return Err(RecipeError::DataSets { found: data.len() });
+    }
+    for (name, set) in data {
+        if !is_channel(name) {
+            return Err(RecipeError::Channel { name: name.clone() });
+        }
+        if let Some(found) = &set.sha256 {
+            let digest = format!("sha256:{found}").parse::<Digest>();
+            digest.map_err(|_| RecipeError::Digest { name: name.clone(), found: found.clone() })?;
+        }
+    }
+    Ok(())
+}
+
+fn check_gate(
+    gate: &BTreeMap<String, f64>,
+    native: &Native,
+    data: &BTreeMap<String, DataSet>,
+) -> Result<(), RecipeError> {
+    for metric in gate.keys() {
+        if !native.metrics().contains(&metric.as_str()) {
+            let reported = native.metrics_in_words();
+            return Err(RecipeError::Gate { metric: metric.clone(), reported });
+        }
+        if !data.contains_key("test") {
+            return Err(RecipeError::GateWithoutTest { metric: metric.clone() });
+        }
+    }
+    Ok(())
 }
 
 /// A recipe's text.

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use hospes_core::files::Found;
 use hospes_core::id::Digest;
 use serde::{Deserialize, Serialize};
 
-use crate::dataset::Seen;
 use crate::events::Events;
 use crate::recipe::Recipe;
 use crate::run::Finished;
@@ -34,7 +34,7 @@ pub struct Report {
     pub metrics: BTreeMap<String, f64>,
     pub gate: Vec<Passed>,
     /// How far the backends' answers are from the trainer's own, on the same rows. Empty where the trainer left none.
-    pub agreement: Vec<Agreement>,
+    pub backends: Vec<Compared>,
     pub cost: Cost,
     /// Whether the trainer ran without network and with its own files only.
     pub confined: bool,
@@ -83,7 +83,7 @@ pub struct Passed {
 
 /// How far a backend's answers are from the trainer's.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Agreement {
+pub struct Compared {
     pub backend: String,
     pub rows: u64,
     /// The greatest difference of a number, relative to the number where it is above 1.
@@ -113,8 +113,9 @@ pub enum GateError {
 
 impl Read {
     /// A data set of a recipe.
-    pub fn new(path: String, seen: &Seen, licence: Option<String>) -> Self {
-        Self { path, sha256: seen.digest, bytes: seen.bytes, files: seen.files, licence }
+    pub fn new(path: String, found: &Found, licence: Option<String>) -> Self {
+        let (sha256, bytes, files) = (found.digest(), found.bytes(), found.count());
+        Self { path, sha256, bytes, files, licence }
     }
 }
 

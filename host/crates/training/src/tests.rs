@@ -1,11 +1,14 @@
 use std::collections::BTreeMap;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+use std::time::{Duration, Instant};
 
 use hospes_confine::{Confined, Confinement};
 use hospes_core::id::Digest;
 
 use crate::native::{Architecture, Rule, Schedule};
 use crate::recipe::{Recipe, RecipeError, Trainer, locked};
-use crate::{Event, Job, contract, dataset, events, report, run};
+use crate::{Event, Job, Limits, Log, contract, dataset, events, prepare, recipe, report, run};
 
 const DIGITS: &str = "
 # Ten digits.
@@ -97,26 +100,22 @@ fn locking_keeps_what_was_written() {
 }
 
 #[test]
-fn a_folder_s_digest_is_what_sha256sum_says() {
+fn a_data_set_that_changed_or_is_not_there_is_named() {
     let folder = tempfile::tempdir().expect("a folder");
-    std::fs::create_dir(folder.path().join("b")).expect("made");
-    std::fs::write(folder.path().join("b/one"), "1").expect("written");
-    std::fs::write(folder.path().join("a"), "").expect("written");
-    let line = |bytes: &[u8], name: &str| format!("{}  {name}\n", Digest::of(bytes).hex());
-    let seen = dataset::digest(folder.path()).expect("readable");
-    let lines = line(b"", "a") + &line(b"1", "b/one");
-    assert_eq!((seen.digest, seen.bytes, seen.files), (Digest::of(lines.as_bytes()), 1, 2));
-    let one = dataset::digest(&folder.path().join("b/one")).expect("readable");
-    assert_eq!(one.digest, Digest::of(b"1"));
-    for name in ["t-images", "t-labels", "test-images"] {
+    for name in ["t-images", "t-labels"] {
         std::fs::write(folder.path().join(name), name).expect("written");
     }
-    let lines = line(b"t-images", "t-images") + &line(b"t-labels", "t-labels");
-    let pair = dataset::digest(&folder.path().join("t")).expect("both");
-    assert_eq!((pair.digest, pair.files), (Digest::of(lines.as_bytes()), 2));
-    assert!(dataset::digest(&folder.path().join("u")).is_err());
-    std::fs::write(folder.path().join("line\nbreak"), "").expect("written");
-    assert!(dataset::digest(folder.path()).is_err());
+    let read = |path: &str, sha256: Option<String>| {
+        let set = recipe::DataSet { path: path.into(), sha256, licence: None };
+        dataset::read("train", &set, folder.path())
+    };
+    let pair = read("t", None).expect("both");
+    assert_eq!((pair.bytes(), pair.count()), (16, 2));
+    read("t", Some(pair.digest().hex())).expect("as it was");
+    let said = read("t", Some(Digest::of(b"").hex())).expect_err("changed").to_string();
+    assert!(said.contains("data set `train` at") && said.contains("has changed"), "{said}");
+    let said = read("u", None).expect_err("not there").to_string();
+    assert!(said.contains("data set `train` cannot be read"), "{said}");
 }
 
 #[test]
@@ -137,22 +136,42 @@ fn events_are_bounded_and_foreign_lines_are_no_events() {
     assert_eq!(all.last()["loss"], 2.0);
 }
 
+/// A script that is about to run under the contract in this folder.
+fn job(folder: &Path) -> Job {
+    let recipe = Recipe::parse(SCRIPT, &[]).expect("valid");
+    let job = Job::new(&recipe, folder, folder.join("work"), 1);
+    prepare::prepare(&job, true).expect("made");
+    job
+}
+
+fn program(job: &Job, script: &str) -> Confined {
+    let program = Confined::new("/bin/sh", job.folder.clone()).argument("-c").argument(script);
+    program.reading_system().confined(Confinement::None)
+}
+
 /// Runs a shell script under the contract.
 fn shell(script: &str) -> (tempfile::TempDir, Result<run::Finished, run::RunError>, Vec<Event>) {
     let folder = tempfile::tempdir().expect("a folder");
+    let (ended, told) = shell_in(folder.path(), script, &Limits::default());
+    (folder, ended, told)
+}
+
+fn shell_in(
+    folder: &Path,
+    script: &str,
+    limits: &Limits,
+) -> (Result<run::Finished, run::RunError>, Vec<Event>) {
     let recipe = Recipe::parse(SCRIPT, &[]).expect("valid");
     let Trainer::Command(command) = recipe.trainer() else { panic!("a command") };
     let patterns: Vec<_> =
         command.metrics.iter().map(|text| text.compile().expect("valid")).collect();
-    let job = Job::new(&recipe, folder.path(), folder.path().join("work"), 1);
-    run::prepare(&job, true).expect("made");
-    let program = Confined::new("/bin/sh", job.folder.clone()).argument("-c").argument(script);
-    let program = program.reading_system().confined(Confinement::None);
+    let job = job(folder);
+    let log = Log::create(&folder.join("log"), limits.log_bytes_max).expect("made");
     let mut told = Vec::new();
-    let ended = run::run(&job, program, &folder.path().join("log"), &patterns, &mut |event| {
+    let ended = run::run(&job, program(&job, script), log, &patterns, limits, &mut |event| {
         told.push(event.clone());
     });
-    (folder, ended, told)
+    (ended, told)
 }
 
 #[test]
@@ -167,6 +186,7 @@ fn a_script_gets_the_contract_and_its_words_become_events() {
         BTreeMap::from([("accuracy".into(), 0.5), ("loss".into(), 0.25)])
     );
     assert_eq!(told, ended.events.all());
+    assert_eq!(ended.model, b"model");
     let env = std::fs::read_to_string(folder.path().join("work/output/env")).expect("written");
     let x = folder.path().join("x.csv");
     for wanted in [
@@ -200,8 +220,103 @@ fn a_script_that_fails_or_leaves_no_model_says_so() {
     assert!(failed.contains("code 3") && failed.contains("no such column"), "{failed}");
     assert!(said("true").contains("left no model"));
     assert!(said("kill -9 $$").contains("did not end well"));
-    let link = said("ln -s /etc/passwd $SM_MODEL_DIR/model.onnx");
-    assert!(link.contains("left no model"), "{link}");
+}
+
+#[test]
+fn a_link_or_a_pipe_that_a_trainer_leaves_is_not_read() {
+    let said = |script: &str| shell(script).1.expect_err("it is refused").to_string();
+    for script in [
+        "ln -s /etc/passwd $SM_MODEL_DIR/model.onnx",
+        "mkfifo $SM_MODEL_DIR/model.onnx",
+        "rm -r $SM_MODEL_DIR; ln -s /etc $SM_MODEL_DIR; ",
+        "rm $HOSPES_EVENTS; ln -s /etc/passwd $HOSPES_EVENTS; sleep 60",
+        "rm $HOSPES_EVENTS; mkfifo $HOSPES_EVENTS; sleep 60",
+    ] {
+        let said = said(script);
+        assert!(said.contains("is not a file, or lies behind a link"), "{script}: {said}");
+    }
+}
+
+#[test]
+fn a_model_that_is_too_large_is_not_read() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let limits = Limits { model_bytes_max: 4, ..Limits::default() };
+    let (ended, _) = shell_in(folder.path(), "printf model > $SM_MODEL_DIR/model.onnx", &limits);
+    let said = ended.expect_err("too large").to_string();
+    assert!(said.contains("larger than the 4 bytes"), "{said}");
+}
+
+#[test]
+fn a_trainer_that_would_fill_the_disk_is_ended() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let limits = Limits { disk_free_bytes_min: u64::MAX, ..Limits::default() };
+    let began = Instant::now();
+    // It says nothing, so that only its disk gives it away.
+    let (ended, _) = shell_in(folder.path(), "sleep 60", &limits);
+    let said = ended.expect_err("ended").to_string();
+    assert!(said.contains("17592186044415 MiB must stay free"), "{said}");
+    assert!(said.contains("`--keep-free`"), "{said}");
+    assert!(began.elapsed() < Duration::from_secs(30));
+}
+
+#[test]
+fn a_trainer_whose_words_cannot_be_kept_is_ended() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let job = job(folder.path());
+    let full = std::fs::File::options().write(true).open("/dev/full").expect("there");
+    let log = Log::of("/dev/full".as_ref(), full, 1000);
+    let program = program(&job, "echo lost; sleep 60");
+    let began = Instant::now();
+    let ended = run::run(&job, program, log, &[], &Limits::default(), &mut |_| {});
+    let said = ended.expect_err("ended").to_string();
+    assert!(said.contains("its output cannot be written to `/dev/full`"), "{said}");
+    assert!(began.elapsed() < Duration::from_secs(30));
+}
+
+#[test]
+fn a_log_ends_at_its_limit_and_says_so() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let limits = Limits { log_bytes_max: 10, ..Limits::default() };
+    let script = "echo 123456789; echo lost; echo lost; printf x > $SM_MODEL_DIR/model.onnx";
+    shell_in(folder.path(), script, &limits).0.expect("it ends well");
+    let log = std::fs::read_to_string(folder.path().join("log")).expect("there");
+    assert_eq!(log, "123456789\n\n[the log ends here: 10 bytes of output are kept]\n");
+}
+
+#[test]
+fn what_an_earlier_run_left_is_removed_and_nothing_behind_its_links() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (job, models) = (job(folder.path()), folder.path().join("models"));
+    std::fs::create_dir(&models).expect("made");
+    std::fs::write(models.join("model.onnx"), "mine").expect("written");
+    let absent = folder.path().join("absent");
+    let again = |links: &dyn Fn()| {
+        std::fs::write(job.checkpoints().join("epoch"), "1").expect("written");
+        std::fs::write(job.output_dir().join("answers.npz"), "old").expect("written");
+        links();
+        prepare::prepare(&job, false).expect("made");
+        assert!(!absent.exists(), "made through a link");
+        assert!(models.join("model.onnx").exists(), "removed through a link");
+        assert!(!job.output_dir().join("answers.npz").exists());
+        assert!(!job.model().exists());
+        assert_eq!(std::fs::read(job.events()).expect("there"), b"");
+    };
+    again(&|| {
+        std::fs::write(job.model(), "old").expect("written");
+        std::fs::write(job.events(), "old").expect("written");
+    });
+    assert!(job.checkpoints().join("epoch").exists(), "checkpoints stay");
+    again(&|| {
+        std::fs::remove_dir_all(job.model_dir()).expect("removed");
+        symlink(&models, job.model_dir()).expect("made");
+        std::fs::remove_file(job.events()).expect("removed");
+        symlink(&absent, job.events()).expect("made");
+        std::fs::remove_dir_all(job.checkpoints()).expect("removed");
+        symlink(&models, job.checkpoints()).expect("made");
+    });
+    assert!(!job.checkpoints().join("model.onnx").exists(), "a link is no checkpoint");
+    prepare::prepare(&job, true).expect("made");
+    assert_eq!(std::fs::read_dir(job.checkpoints()).expect("there").count(), 0);
 }
 
 #[test]

@@ -6,11 +6,9 @@ use crate::config::Config;
 use crate::data::{self, DataSet, LabelKind, Options, write_npz};
 use crate::evaluate::{Answers, Evaluator, Feed, Preparation};
 use crate::host::inference_settings;
-use crate::id::Digest;
 use crate::tensor::{DataType, Tensor};
 use crate::training::Native;
 use crate::training::native::Teacher;
-use crate::training::report::{Made, Taught};
 use hospes_cli::failure::{During as _, Failure};
 use hospes_cli::screen::Screen;
 
@@ -41,7 +39,7 @@ impl Lesson<'_> {
         &self,
         make_runtime: MakeRuntime,
         screen: Screen,
-    ) -> Result<Option<(PathBuf, Taught)>, Failure> {
+    ) -> Result<Option<PathBuf>, Failure> {
         let Some(teacher) = &self.native.teacher else { return Ok(None) };
         let path = self.beside.join(&teacher.model);
         let named = path.display().to_string();
@@ -49,7 +47,6 @@ impl Lesson<'_> {
             return Err(Failure::new(format!("the teacher `{named}` is not a file"))
                 .fix("name an ONNX file or a bundle; the path is seen from the recipe's folder"));
         };
-        let made = Made { sha256: Digest::of(&bytes), bytes: bytes.len() as u64 };
         let rows = self.rows()?;
         let preparation = Preparation { divide: teacher.divide, ..Preparation::default() };
         let runtime = make_runtime().during(|| "cannot start threads".into())?;
@@ -71,8 +68,7 @@ impl Lesson<'_> {
         let file = write_npz([("answers", &tensor)]).map_err(Failure::from)?;
         let path = self.folder.join(FILE);
         super::write(&path, &file)?;
-        let taught = Taught { path: teacher.model.display().to_string(), model: made };
-        Ok(Some((path, taught)))
+        Ok(Some(path))
     }
 
     /// The rows as the trainer reads them, without columns that it ignores.

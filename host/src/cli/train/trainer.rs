@@ -1,10 +1,10 @@
 //! Who trains: Hospes' own program, or one of the user's.
 
-use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::confine::{Confined, Confinement, Limits};
+use crate::files;
 use crate::training::recipe::Command;
 use crate::training::{Job, Recipe, Trainer};
 use hospes_cli::failure::Failure;
@@ -18,6 +18,7 @@ const DEADLINE: Duration = Duration::from_hours(24 * 30);
 /// A trainer that is ready to run.
 pub(super) struct Program {
     pub name: String,
+    pub path: PathBuf,
     pub confined: Confined,
     pub is_confined: bool,
 }
@@ -43,37 +44,22 @@ impl Program {
             file_bytes_max: u64::MAX,
             ..Limits::default()
         };
-        let (name, mut confined) = match recipe.trainer() {
+        let (name, path, mut confined) = match recipe.trainer() {
             Trainer::Native(_) => native(job)?,
             Trainer::Command(command) => foreign(command, beside, job)?,
         };
-        for path in job.channels.values() {
-            for file in files(path) {
+        for channel in job.channels.values() {
+            for file in files::meant(channel) {
                 confined = confined.reading(file);
             }
         }
         let confinement = if is_confined { Confinement::Full } else { Confinement::None };
         let confined = confined.within(limits).at_most(DEADLINE).confined(confinement);
-        Ok(Self { name, confined, is_confined })
+        Ok(Self { name, path, confined, is_confined })
     }
 }
 
-/// The file or folder of a data set. A path can also be what the files of an IDX pair begin with; then those.
-fn files(path: &Path) -> Vec<PathBuf> {
-    if path.exists() {
-        return vec![path.to_owned()];
-    }
-    let beginning = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
-    let entries = path.parent().and_then(|folder| std::fs::read_dir(folder).ok());
-    let entries = entries.into_iter().flatten().flatten();
-    let begins = |file: &PathBuf| {
-        let name = file.file_name().and_then(OsStr::to_str);
-        name.is_some_and(|name| name.starts_with(beginning))
-    };
-    entries.map(|entry| entry.path()).filter(begins).collect()
-}
-
-fn native(job: &Job) -> Result<(String, Confined), Failure> {
+fn native(job: &Job) -> Result<(String, PathBuf, Confined), Failure> {
     let here = std::env::current_exe()
         .map_err(|error| Failure::file("find", Path::new("hospes"), &error))?;
     let path = here.with_file_name(NATIVE);
@@ -84,11 +70,15 @@ fn native(job: &Job) -> Result<(String, Confined), Failure> {
         return Err(Failure::new(message).fix(fix));
     }
     let confined = Confined::new(&path, &job.folder).reading_system().reading(&path);
-    Ok((format!("{NATIVE} {}", env!("CARGO_PKG_VERSION")), confined))
+    Ok((format!("{NATIVE} {}", env!("CARGO_PKG_VERSION")), path, confined))
 }
 
 /// A program of the user's. What lies beside the recipe and is named in `argv` or `files` can be read.
-fn foreign(command: &Command, beside: &Path, job: &Job) -> Result<(String, Confined), Failure> {
+fn foreign(
+    command: &Command,
+    beside: &Path,
+    job: &Job,
+) -> Result<(String, PathBuf, Confined), Failure> {
     let Some((program, arguments)) = command.argv.split_first() else {
         return Err(Failure::new("`argv` is empty"));
     };
@@ -119,6 +109,7 @@ fn foreign(command: &Command, beside: &Path, job: &Job) -> Result<(String, Confi
     // A compiler of Python would write into folders that it may only read.
     Ok((
         command.argv.join(" "),
+        path,
         confined.variable("PYTHONDONTWRITEBYTECODE", "1").variable("PYTHONUNBUFFERED", "1"),
     ))
 }

@@ -3,6 +3,7 @@
 use std::path::{Component, Path, PathBuf};
 
 use super::{Artifact, Code, Content, DataSet, Provenance, ProvenanceError};
+use hospes_core::files::meant;
 use hospes_core::id::Digest;
 
 /// Where the files of a training are. What is absent is not checked, and the result says so.
@@ -144,13 +145,19 @@ impl Wanted<'_> {
         // Nothing that others signed may lead out of the folder that the user named.
         let inside =
             |path: &&Path| path.components().all(|part| matches!(part, Component::Normal(_)));
-        let candidates = [recorded, last, Some(Path::new(self.name))].into_iter().flatten();
-        let mut found = candidates.filter(inside).map(|path| place.join(path));
+        let candidates = || [recorded, last].into_iter().flatten().filter(inside);
+        let name = Some(Path::new(self.name)).into_iter().filter(inside);
+        let found =
+            candidates().chain(name).map(|path| place.join(path)).find(|path| path.exists());
         let itself = self.only || (last.is_some() && place.file_name().map(Path::new) == last);
-        found
-            .find(|path| path.exists())
-            .or_else(|| (itself && place.exists()).then(|| place.to_owned()))
+        // What is not there under its own name may be the files that begin so.
+        let several = || candidates().map(|path| place.join(path)).find(|path| is_there(path));
+        found.or_else(several).or_else(|| (itself && is_there(place)).then(|| place.to_owned()))
     }
+}
+
+fn is_there(path: &Path) -> bool {
+    !meant(path).is_empty()
 }
 
 fn file(recorded: &Artifact, place: &Path) -> Result<Finding, ProvenanceError> {

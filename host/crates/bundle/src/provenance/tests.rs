@@ -1,6 +1,7 @@
 //! Tests of provenance: what is written is read back, other tools' additions are passed over, lies and changes are named.
 
 use std::fs;
+use std::path::PathBuf;
 
 use serde_json::json;
 
@@ -187,35 +188,11 @@ fn limits_hold_when_it_is_written_and_when_it_is_read() {
     assert!(matches!(backwards.sign(&key()), Err(ProvenanceError::Backwards)));
 }
 
-#[test]
-fn a_folder_s_digest_is_what_sha256sum_gives() {
-    let folder = tempfile::tempdir().expect("a folder");
-    fs::create_dir(folder.path().join("a")).expect("a folder");
-    fs::write(folder.path().join("a/1.png"), "one").expect("a file");
-    fs::write(folder.path().join("a.txt"), "two").expect("a file");
-    let listing = Listing::of(folder.path()).expect("two files");
-    // find . -type f | cut -c3- | LC_ALL=C sort | xargs sha256sum | sha256sum
-    let known = "sha256:28910096ac465940dd3ac2b2d8153cd1ba9fd3f76038662d845f271cbabd7f26";
-    assert_eq!(listing.digest.to_string(), known);
-    assert_eq!((listing.files, listing.bytes), (2, 6));
-}
-
-#[test]
-fn what_has_no_listing_says_why() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let refused = |path: &Path| Listing::of(path).expect_err("must be refused");
-    assert!(matches!(refused(folder.path()), ListingError::Empty { .. }));
-    assert!(matches!(refused(&folder.path().join("none")), ListingError::Read { .. }));
-    fs::write(folder.path().join("two\nlines"), "").expect("a file");
-    assert!(matches!(refused(folder.path()), ListingError::Name { .. }));
-    fs::remove_file(folder.path().join("two\nlines")).expect("removed");
-    std::os::unix::fs::symlink(".", folder.path().join("circle")).expect("a link");
-    assert!(matches!(refused(folder.path()), ListingError::TooDeep { .. }));
-    fs::remove_file(folder.path().join("circle")).expect("removed");
-    let deep = folder.path().join("d/".repeat(FOLDER_DEPTH_MAX + 1));
-    fs::create_dir_all(&deep).expect("folders");
-    fs::write(deep.join("f"), "").expect("a file");
-    assert!(matches!(refused(folder.path()), ListingError::TooDeep { .. }));
+fn listing(folder: &Path) -> Listing {
+    match Content::of(folder).expect("files") {
+        Content::Folder(listing) => listing,
+        Content::File { .. } => panic!("it is a file"),
+    }
 }
 
 #[test]
@@ -227,14 +204,14 @@ fn a_folder_of_many_files_is_listed_by_its_folders() {
             fs::write(folder.path().join(format!("{class}/{n}.png")), [n as u8]).expect("a file");
         }
     }
-    let before = Listing::of(folder.path()).expect("files");
+    let before = listing(folder.path());
     assert_eq!(
         before.parts.iter().map(|part| &*part.path).collect::<Vec<_>>(),
         ["boot/", "shirt/"]
     );
     fs::write(folder.path().join("shirt/7.png"), [8]).expect("a file");
     fs::write(folder.path().join("labels.csv"), "").expect("a file");
-    let now = Listing::of(folder.path()).expect("files");
+    let now = listing(folder.path());
     assert_eq!(before.changes(&now), ["`shirt/` changed", "`labels.csv` is new"]);
     assert_eq!(now.changes(&before), ["`labels.csv` is missing", "`shirt/` changed"]);
 }
@@ -350,4 +327,34 @@ fn a_recorded_path_never_leads_out_of_the_folder() {
         let checks = proof.check(&places).expect("nothing is read");
         assert!(matches!(checks[0].finding, Finding::NotChecked(_)), "{path}: {checks:?}");
     }
+}
+
+#[test]
+fn a_pair_of_files_is_found_again_and_a_changed_one_is_named() {
+    let home = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| home.path().join(name);
+    fs::create_dir(path("digits")).expect("a folder");
+    for name in ["digits/train-images", "digits/train-labels", "digits/t10k-images"] {
+        fs::write(path(name), name).expect("a file");
+    }
+    let content = Content::of(&path("digits/train")).expect("a pair");
+    assert!(matches!(&content, Content::Folder(listing) if listing.files == 2));
+    let data = DataSet {
+        name: "train".to_owned(),
+        path: Some("digits/train".to_owned()),
+        content,
+        licence: None,
+    };
+    let training = Training { data: vec![data], code: Vec::new(), ..training() };
+    let proof = Provenance::parse(&signed(&training)).expect("sound");
+    let found = |place: PathBuf| {
+        let places = Places { data: Some(place), ..Places::default() };
+        proof.check(&places).expect("all can be read").swap_remove(0).finding
+    };
+    for place in [path(""), path("digits"), path("digits/train")] {
+        assert_eq!(found(place.clone()), Finding::Same, "{place:?}");
+    }
+    fs::write(path("digits/train-labels"), "changed").expect("a file");
+    let Finding::Changed(lines) = found(path("")) else { panic!("it was changed") };
+    assert!(lines.contains(&"`train-labels` changed".to_owned()), "{lines:?}");
 }

@@ -1,5 +1,6 @@
 //! Sets weights to zero. The file and the speed stay as they are; only compressed, for transfer, the model is smaller.
 
+use hospes_core::random::SplitMix64;
 use hospes_onnx::Model;
 use hospes_onnx::model::walk::{Origin, Scope};
 use hospes_onnx::model::{ElementType, Tensor};
@@ -82,27 +83,21 @@ fn weights(model: &Model) -> Vec<usize> {
 /// Gives each weight a key; those with the smallest are set to zero.
 enum Random {
     Magnitude,
-    /// The state of splitmix64 (Steele, Lea and Flood, 2014).
-    Random(u64),
+    Random(SplitMix64),
 }
 
 impl Random {
     fn of(choice: Choice) -> Self {
         match choice {
             Choice::Magnitude => Random::Magnitude,
-            Choice::Random(seed) => Random::Random(seed),
+            Choice::Random(seed) => Random::Random(SplitMix64(seed)),
         }
     }
 
     fn key(&mut self, value: f32) -> f32 {
         match self {
             Random::Magnitude => value.abs(),
-            Random::Random(state) => {
-                *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-                let mixed = (*state ^ (*state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-                let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-                ((mixed ^ (mixed >> 31)) >> 40) as f32
-            }
+            Random::Random(random) => (random.draw() >> 40) as f32,
         }
     }
 }

@@ -3,18 +3,21 @@
 //! A trainer leaves `answers.npz` in `$SM_OUTPUT_DATA_DIR`: arrays with the names of the model's inputs and outputs. Hospes' own always
 //! does. Of others it may be missing; then there is nothing to compare with.
 
+use std::os::fd::AsRawFd as _;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::backend::{BackendKind, Device};
 use crate::config::Config;
+use crate::confine::left;
 use crate::data::{self, Format, Options};
 use crate::evidence::{ROUNDING, farthest};
 use crate::host::inference_settings;
 use crate::inference::backend::{Call, Placement};
 use crate::inference::{Inference, ModelSignature, ModelSource};
 use crate::tensor::Tensor;
-use crate::training::Trainer;
-use crate::training::report::Agreement;
+use crate::training::report::Compared;
+use crate::training::{Job, Trainer};
 use bytes::Bytes;
 use hospes_cli::failure::{During as _, Failure};
 use hospes_cli::screen::Screen;
@@ -33,29 +36,31 @@ const COMPUTE_TIMEOUT: Duration = Duration::from_secs(60);
 /// If one differs, if none takes the model, or if one does not take a model of Hospes' own.
 pub(super) fn check(
     config: &Config,
-    model: &[u8],
+    model: Bytes,
     plan: &Plan,
     make_runtime: MakeRuntime,
     screen: Screen,
-) -> Result<Vec<Agreement>, Failure> {
+) -> Result<Vec<Compared>, Failure> {
     let _progress = screen.spinner("comparing the backends with the trainer");
-    let path = plan.job.output_dir().join(ANSWERS);
-    // Not through a link: what a foreign trainer leaves must not lead elsewhere.
-    let is_there = std::fs::symlink_metadata(&path).is_ok_and(|about| about.is_file());
-    let arrays: Vec<(String, Tensor)> = if is_there {
-        // An output may have a name that labels have elsewhere, such as scikit-learn's `label`.
-        let (format, unlabelled) = (Some(Format::Npz), true);
-        let read = data::read(&path, &Options { format, unlabelled, ..Options::default() })?;
-        read.columns().iter().map(|column| (column.name.clone(), column.tensor.clone())).collect()
-    } else {
-        Vec::new()
-    };
+    let arrays = answers(&plan.job)?;
     let all = matches!(plan.recipe.trainer(), Trainer::Native(_));
     let runtime = make_runtime().during(|| "cannot start threads".into())?;
-    let model = Bytes::copy_from_slice(model);
     let compared = runtime.block_on(compare(config, model, &arrays, all));
     runtime.shutdown_background();
     compared
+}
+
+/// What the trainer has left; nothing if there is no file. The limits of data sets hold for it.
+fn answers(job: &Job) -> Result<Vec<(String, Tensor)>, Failure> {
+    let name = Path::new("output").join(ANSWERS);
+    let Some(file) = left::open(&job.folder, &name)? else { return Ok(Vec::new()) };
+    // The file that was opened, whatever its name means by now.
+    let opened = format!("/proc/self/fd/{}", file.as_raw_fd());
+    let options = Options { format: Some(Format::Npz), ..Options::default() };
+    let read = data::read(Path::new(&opened), &options)
+        .during(|| format!("`{ANSWERS}`, which the trainer left, cannot be compared"))?;
+    let columns = read.columns().iter();
+    Ok(columns.map(|column| (column.name.clone(), column.tensor.clone())).collect())
 }
 
 /// `all`: every backend must take the model.
@@ -64,7 +69,7 @@ async fn compare(
     model: Bytes,
     arrays: &[(String, Tensor)],
     all: bool,
-) -> Result<Vec<Agreement>, Failure> {
+) -> Result<Vec<Compared>, Failure> {
     let inference = Inference::start(inference_settings(config))
         .await
         .during(|| "cannot start a worker".into())?;
@@ -117,7 +122,7 @@ async fn compare(
             );
             return Err(Failure::new(message).fix("report this with the recipe; a script of yours must export the model that it trained"));
         }
-        compared.push(Agreement { backend: kind.to_string(), rows, difference: worst });
+        compared.push(Compared { backend: kind.to_string(), rows, difference: worst });
     }
     if let Some((kind, error)) = refusal.filter(|_| all || !taken) {
         return Err(error).during(|| format!("the model is not kept: `{kind}` does not take it"));
