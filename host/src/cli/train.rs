@@ -138,12 +138,6 @@ impl Train {
         plan.ask_teacher(&config, make_runtime, context.screen)?;
         let made = plan.made(is_confined, started, embeddings.as_ref());
         let mut finished = self.train(&plan, confined, context.screen)?;
-        };
-        let key = proof::key(context)?;
-        if let Some(key) = &key {
-            made.check(key)?;
-        }
-        let mut finished = self.train(&plan, confined, context.screen)?;
         let gate = report::gate(&plan.recipe, &finished.events)?;
         plan.inputs.check(context.screen)?;
         let model = Bytes::from(std::mem::take(&mut finished.model));

@@ -28,7 +28,10 @@ struct Input {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum What {
     Recipe,
-    Data { name: String, licence: Option<String> },
+    Data {
+        name: String,
+        licence: Option<String>,
+    },
     /// A model whose answers to the rows are learnt from.
     Teacher,
     Code,

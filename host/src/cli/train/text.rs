@@ -137,8 +137,13 @@ impl Texts<'_> {
             let fits = |vector: &Vector| {
                 vector.embedding.len() == width && vector.embedding.iter().all(|n| n.is_finite())
             };
-            if found.len() != texts_now.len() || !(1..=WIDTH_MAX).contains(&width) || !found.iter().all(fits) {
-                let message = format!("`{model}` gave no vector of {width} finite numbers for each of texts {first} to {last}");
+            if found.len() != texts_now.len()
+                || !(1..=WIDTH_MAX).contains(&width)
+                || !found.iter().all(fits)
+            {
+                let message = format!(
+                    "`{model}` gave no vector of {width} finite numbers for each of texts {first} to {last}"
+                );
                 return Err(Failure::new(message).fix(format!(
                     "use a model that gives as many numbers for every text, at most {WIDTH_MAX}"
                 )));
@@ -175,11 +180,8 @@ fn strings(read: &DataSet, path: &Path, name: &str) -> Result<Vec<String>, Failu
     let column = read.column(name).ok_or_else(|| {
         let has: Vec<String> =
             read.columns().iter().take(20).map(|column| format!("`{}`", column.name)).collect();
-        let message = format!(
-            "`{}` has no column `{name}`: it has {}",
-            path.display(),
-            has.join(", ")
-        );
+        let message =
+            format!("`{}` has no column `{name}`: it has {}", path.display(), has.join(", "));
         Failure::new(message).fix("correct `text` in the recipe")
     })?;
     if column.tensor.data_type() != DataType::Bytes {
