@@ -23,7 +23,7 @@ use crate::confine::Confined;
 use crate::evidence::chart::{self, Series};
 use crate::files::Found;
 use crate::id::Digest;
-use crate::training::report::{Compared, Cost, Embedded, Made, REPORT_VERSION, Read, Taught};
+use crate::training::report::{Compared, Cost, Embedded, Made, REPORT_VERSION, Read};
 use crate::training::{
     Event, Finished, Job, Limits, Log, Pattern, Recipe, Report, Trainer, dataset, prepare, recipe,
     report, run,
