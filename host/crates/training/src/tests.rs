@@ -63,7 +63,7 @@ fn wrong_members_and_values_are_named() {
         ("lr = 0.02", "rate = 0.02", "unknown field `rate`"),
         ("\"mlp\"", "\"head\"\nwidths = [4]", "`head` has no hidden layer"),
         ("\"mlp\"", "\"mlp\"\nwidths = [0]", "`widths` is 0"),
-        ("\"mlp\"", "\"mlp\"\ntarget = \"y\"", "only tables have columns"),
+        ("\"mlp\"", "\"mlp\"\ntarget = \"y\"", "pictures have no columns"),
         ("\"image\"", "\"table\"", "name the column that is predicted"),
         ("accuracy = 0.9", "f1 = 0.9", "the gate asks for `f1`"),
         ("test =", "Test =", "`Test` cannot name a data set"),
