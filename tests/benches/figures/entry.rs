@@ -2,6 +2,7 @@
 //! commit alone, and how much memory each agreement takes.
 
 use std::hint::black_box;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -21,6 +22,9 @@ use crate::report::{Figure, median};
 
 const AGREEMENTS: usize = 100_000;
 
+/// The store's file.
+const STORE: &str = "state.redb";
+
 /// New agreements in each round.
 const ENTERED: usize = 20;
 
@@ -28,7 +32,7 @@ const ENTERED: usize = 20;
 /// commits the same record, so the difference is the host's work in memory.
 pub fn among_100_000() -> Figure {
     let scene = Scene::new();
-    let agreements = scene.open();
+    let agreements = open(&scene.store);
     let (mut ours, mut baseline) = (Vec::new(), Vec::new());
     for round in 0..ROUNDS {
         let first = AGREEMENTS + round * ENTERED;
@@ -52,14 +56,31 @@ fn entered(agreements: &Agreements, proposal: Proposal) -> f64 {
     began.elapsed().as_secs_f64() * 1e6
 }
 
-/// Resident memory of the process per agreement, in bytes.
+/// The argument with which this program only opens the agreements of a folder, see [`open_only`].
+pub const OPEN_ONLY: &str = "--open-agreements";
+
+/// Resident memory per agreement, in bytes. Another process measures it, because this one still holds
+/// the memory that making them took.
 pub fn memory_of_100_000() -> Figure {
-    let scene = Scene::new();
+    let Scene { store, _folder: folder, .. } = Scene::new();
+    drop(store);
+    let program = std::env::current_exe().expect("a path");
+    let mut command = std::process::Command::new(program);
+    let output = command.arg(OPEN_ONLY).arg(folder.path()).output().expect("it runs");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    let bytes: f64 = String::from_utf8_lossy(&output.stdout).trim().parse().expect("a number");
+    Figure::time_alone("bytes", vec![bytes / AGREEMENTS as f64])
+}
+
+/// Opens the agreements of a folder as a host does. Returns by how many bytes this process grew.
+pub fn open_only(folder: &Path) -> u64 {
+    let store = Arc::new(Store::open(&folder.join(STORE)).expect("opens"));
     let before = resident();
-    let agreements = scene.open();
-    let bytes = resident().saturating_sub(before) as f64 / AGREEMENTS as f64;
+    let agreements = open(&store);
+    let grown = resident().saturating_sub(before);
     drop(agreements);
-    Figure::time_alone("bytes", vec![bytes])
+    grown
 }
 
 /// The resident memory of this process, in bytes.
@@ -81,7 +102,7 @@ struct Scene {
 impl Scene {
     fn new() -> Self {
         let folder = TempDir::new().expect("a folder");
-        let store = Store::open(&folder.path().join("state.redb")).expect("opens");
+        let store = Store::open(&folder.path().join(STORE)).expect("opens");
         let key = Party::key_of("acme");
         let acme = Party { name: "acme".into(), key, api_key: String::new() };
         let limited =
@@ -107,12 +128,12 @@ impl Scene {
         proposal.add_signature(&self.acme.key).expect("signed");
         proposal
     }
+}
 
-    fn open(&self) -> Agreements {
-        let mut config = Config::default();
-        config.market.agreements_per_party_max = 2 * AGREEMENTS;
-        let auth = Arc::new(Auth::open(Arc::clone(&self.store), Clock::System).expect("opens"));
-        let (store, key) = (Arc::clone(&self.store), Party::key_of("a host"));
-        Agreements::open(store, Clock::System, &config, &key, &auth).expect("opens")
-    }
+fn open(store: &Arc<Store>) -> Agreements {
+    let mut config = Config::default();
+    config.market.agreements_per_party_max = 2 * AGREEMENTS;
+    let auth = Arc::new(Auth::open(Arc::clone(store), Clock::System).expect("opens"));
+    let key = Party::key_of("a host");
+    Agreements::open(Arc::clone(store), Clock::System, &config, &key, &auth).expect("opens")
 }

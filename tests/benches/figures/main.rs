@@ -60,6 +60,11 @@ const FIGURES: [(&str, Measure); 16] = [
 
 /// Measures the named figures, or all. Results are saved only if all are measured.
 fn main() -> std::io::Result<()> {
+    let mut arguments = std::env::args().skip(1);
+    if arguments.next().is_some_and(|first| first == entry::OPEN_ONLY) {
+        let folder = arguments.next().expect("a folder");
+        return writeln!(std::io::stdout(), "{}", entry::open_only(folder.as_ref()));
+    }
     let wanted: Vec<String> =
         std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
     let is_wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|wanted| wanted == name);
