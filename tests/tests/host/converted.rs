@@ -137,6 +137,8 @@ fn modules_of_pytorch_answer_as_they_do() {
     };
     let said = refused("convolutions.pt", &pickle[..2]);
     assert!(said.contains("--allow-pickle"), "{said}");
+    let said = refused("own.pt", &pickle);
+    assert!(said.contains("Can't get attribute") && said.contains("parts of `torch.nn`"), "{said}");
     let said = refused("weights.pt", &pickle);
     assert!(said.contains("no graph") && said.contains("torch.onnx.export"), "{said}");
 }
