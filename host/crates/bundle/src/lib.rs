@@ -21,6 +21,7 @@ mod manifest;
 mod names;
 mod origin;
 mod pack;
+mod profiled;
 mod project;
 pub mod provenance;
 mod readme;
@@ -62,6 +63,7 @@ pub use names::{
 };
 pub use origin::{OriginError, OriginFiles, Said};
 pub use pack::{Description, ModelInput, Origin, PackError, Packed, Source, pack, pack_to_file};
+pub use profiled::OtherProfile;
 pub use project::{PROJECT_BYTES_MAX, PROJECT_FILE, Project, ProjectError};
 pub use readme::{FRONT_MATTER_BYTES_MAX, Readme, ReadmeError};
 pub use registry::{Registry, RegistryError};
