@@ -23,6 +23,7 @@ use super::names::{GraphName, Licence};
 use super::profiled::{self, OtherProfile};
 use super::report::Reported;
 use super::shape::{Shape, ShapeError};
+use super::told::Told;
 use super::weights;
 use hospes_core::backend::{BackendKind, Device};
 use hospes_core::id::{Digest, Hasher, ModelLabel};
@@ -212,6 +213,8 @@ pub struct Packed {
     pub cures: Vec<String>,
     /// What callers give each model and get, in the manifest's order.
     pub interfaces: Vec<Interface>,
+    /// What each model says of its numbers, in the manifest's order.
+    pub told: Vec<Told>,
     /// What of reports and a README was left out, one line each.
     pub notes: Vec<String>,
 }
@@ -230,6 +233,7 @@ pub fn pack_to_file(
     let ready = models.iter().map(weights::ready).collect::<Result<Vec<_>, _>>()?;
     let cures = ready.iter().flat_map(|model| model.notes.iter().cloned()).collect();
     let interfaces: Vec<Interface> = ready.iter().map(|model| model.interface.clone()).collect();
+    let told = ready.iter().map(|model| model.told.clone()).collect();
     // What a plugin's function takes and answers need not be its models'.
     if let ([interface], Some(profile)) = (&interfaces[..], &description.origin.profile)
         && is_passthrough(&Digest::of(component))
@@ -259,7 +263,7 @@ pub fn pack_to_file(
             "the report about {model}, which this model was made from, is left out: evaluate this one"
         )
     };
-    Ok(Packed { notes: before.map(note).collect(), manifest, cures, interfaces })
+    Ok(Packed { notes: before.map(note).collect(), manifest, cures, interfaces, told })
 }
 
 /// Digest and size of a model, as the manifest lists them.
