@@ -287,4 +287,11 @@ mod tests {
             assert_eq!(short(value), shown);
         }
     }
+
+    #[test]
+    fn both_spellings_of_a_step_are_taken() {
+        for text in ["optimised=model.onnx", "optimized=model.onnx"] {
+            assert_eq!(text.parse::<Step>().expect("a step").how, How::Optimised);
+        }
+    }
 }
