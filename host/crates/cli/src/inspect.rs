@@ -98,7 +98,7 @@ pub(crate) fn told(model: &str, Told { classes, columns }: &Told) -> String {
 
 fn numbered(names: &[String]) -> String {
     let shown = names.iter().take(NAMES_SHOWN_MAX).enumerate();
-    let mut text: Vec<String> = shown.map(|(place, name)| format!("{place} {name}")).collect();
+    let mut text: Vec<String> = shown.map(|(place, name)| format!("{place} = {name}")).collect();
     if names.len() > NAMES_SHOWN_MAX {
         text.push(format!("and {} more", names.len() - NAMES_SHOWN_MAX));
     }

@@ -236,9 +236,9 @@ fn which_score_is_which_class_is_shown_and_a_profile_of_another_model_is_refused
     assert!(packed.status.success(), "{}", flat(&packed.stderr));
     let inspected = run(&["inspect", "m.wasm"]);
     for shown in [packed.stdout, inspected.stdout].map(|text| flat(&text)) {
-        assert!(shown.contains("classes 0 ant, 1 bee, 2 cat, 3 dog"), "{shown}");
-        assert!(shown.contains("column `colour`: 0 blue, 1 red"), "{shown}");
-        assert!(shown.contains("columns 0 length, 1 colour"), "{shown}");
+        assert!(shown.contains("classes 0 = ant, 1 = bee, 2 = cat, 3 = dog"), "{shown}");
+        assert!(shown.contains("column `colour`: 0 = blue, 1 = red"), "{shown}");
+        assert!(shown.contains("columns 0 = length, 1 = colour"), "{shown}");
     }
     let json = run(&["--json", "inspect", "m.wasm"]);
     let json: Value = serde_json::from_slice(&json.stdout).expect("JSON");
