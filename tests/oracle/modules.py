@@ -1,4 +1,5 @@
-"""Makes modules of PyTorch for `hospes convert`: a small net of convolutions, an LSTM, and the weights of the first without it.
+"""Makes modules of PyTorch for `hospes convert`: a small net of convolutions, an LSTM, the weights of the first without it, and a module of a
+class that is defined here.
 
 usage: modules.py FOLDER
 
@@ -12,6 +13,10 @@ from pathlib import Path
 import numpy
 import torch
 from torch import nn
+
+
+class Own(nn.Sequential):
+    pass
 
 
 def main():
@@ -28,6 +33,7 @@ def main():
         torch.save(module.eval(), folder / f"{name}.pt")
         numpy.savez(folder / f"{name}.npz", x=random.random(shape, numpy.float32))
     torch.save(convolutions.state_dict(), folder / "weights.pt")
+    torch.save(Own(*convolutions), folder / "own.pt")
 
 
 main()

@@ -13,8 +13,7 @@ use serde_json::json;
 use super::{MakeRuntime, serve};
 use crate::config::about_bytes;
 use crate::confine::Confinement;
-use crate::convert::{Converted, Python, Source, Task, convert};
-use crate::telemetry;
+use crate::convert::{Compared, Converted, Python, Source, Task, convert};
 use hospes_cli::Context;
 use hospes_cli::document::Force;
 use hospes_cli::failure::{During as _, Failure};
@@ -26,7 +25,7 @@ use workers::Workers;
 ///
 /// XGBoost's JSON and UBJSON and LightGBM's text are read as data. Models of scikit-learn, PyTorch and Keras are exported by their own
 /// library in a Python environment: without network, and with access to the model, the rows and one folder only. A pickle can run any
-/// code, so it needs `--allow-pickle`. We do not test the exports of scikit-learn, PyTorch and Keras.
+/// code, so it needs `--allow-pickle`. Our tests do not run the export of Keras.
 ///
 /// The rows go through the source and through the ONNX file on each backend of this machine. Unless labels are equal and numbers differ
 /// by at most 1e-5, there is no file and the exit code is 1. For XGBoost and LightGBM the rows' file has the source's own answers in an
@@ -73,7 +72,6 @@ impl Convert {
     pub fn run(self, context: &Context, make_runtime: MakeRuntime) -> Result<Answer, Failure> {
         self.force.check_whole(&self.output)?;
         let config = serve::config(None, self.host_data.clone())?;
-        telemetry::start(&config.telemetry)?;
         let runtime = make_runtime().during(|| "cannot start threads".into())?;
         let workers = Workers::start(runtime, &config)?;
         let confinement = if self.unconfined { Confinement::None } else { Confinement::Full };
@@ -103,16 +101,18 @@ impl Convert {
         for entry in compared {
             plain += &match &entry.not_loaded {
                 Some(why) => format!("  {}: does not run it ({why})\n", entry.backend),
-                None => format!(
-                    "  {}: {} labels equal, {} numbers at most {:.1e} apart\n",
-                    entry.backend, entry.labels, entry.numbers, entry.difference_max
-                ),
+                None => format!("  {}: {}\n", entry.backend, equal(entry)),
             };
         }
         for cure in cures {
             plain += &format!("  changed for hosts: {cure}\n");
         }
-        let pack = format!("hospes pack {} --name NAME", sh(&self.output));
+        let mut pack = format!("hospes pack {} --name NAME", sh(&self.output));
+        // The bundle then says which backend runs the model.
+        let runs = compared.iter().find(|entry| entry.not_loaded.is_none());
+        if let Some(entry) = runs.filter(|_| compared.iter().any(|one| one.not_loaded.is_some())) {
+            pack += &format!(" --backend {}", entry.backend);
+        }
         let output = self.output.display();
         plain += &format!("wrote {output} ({})\nnext: {pack}\n", about_bytes(onnx.len() as u64));
         let json = json!({
@@ -121,6 +121,14 @@ impl Convert {
         });
         Answer::new(plain, json)
     }
+}
+
+/// What was the same, of what there was.
+fn equal(entry: &Compared) -> String {
+    let labels = (entry.labels > 0).then(|| format!("{} labels equal", entry.labels));
+    let numbers = (entry.numbers > 0)
+        .then(|| format!("{} numbers at most {:.1e} apart", entry.numbers, entry.difference_max));
+    labels.into_iter().chain(numbers).collect::<Vec<_>>().join(", ")
 }
 
 /// Where environments are made: below the user's cache.

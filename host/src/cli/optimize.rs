@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use super::evaluate::Pictures;
 use super::{MakeRuntime, serve};
+use crate::convert::{EXPECTED, EXPECTED_LABELS};
 use crate::data::{self, DataSet, Options};
 use crate::evaluate::{Feed, ModelSignature, class_names};
 use crate::optimize::execute::{Metric, Rows};
@@ -147,9 +148,13 @@ impl Optimize {
     fn read_data(&self) -> Result<(DataSet, Option<DataSet>), Failure> {
         let label = self.label.clone();
         let options = Options { label, pictures: self.pictures.options(), ..Options::default() };
-        let held_out = data::read(&self.data, &options)?;
+        // Answers that `hospes convert` compares with may be in the same file.
+        let read = |path: &Path| -> Result<DataSet, Failure> {
+            Ok(data::read(path, &options)?.without(&[EXPECTED, EXPECTED_LABELS]))
+        };
+        let held_out = read(&self.data)?;
         let Some(path) = &self.calibrate else { return Ok((held_out, None)) };
-        let calibration = data::read(path, &options)?;
+        let calibration = read(path)?;
         if calibration.digest() == held_out.digest() {
             let same = "the calibration rows are the held-out rows, which would then prove nothing";
             let fix = "give `--calibrate` other rows, e.g. some of those that trained the model";

@@ -47,6 +47,59 @@ fn trees_answer_as_their_library_does() {
     assert!(count >= 18, "{count}");
 }
 
+/// The file that `docs/convert.md` tells to make is held-out data too.
+#[test]
+fn the_rows_of_a_conversion_are_taken_by_evaluate() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let rows = fixtures().join("lgb_multi.npz");
+    let output = convert(folder.path(), &fixtures().join("lgb_multi.txt"), &rows, &[]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let pack = report["pack"].as_str().expect("a command");
+    assert!(pack.ends_with("--backend onnxruntime"), "tract does not run trees: {pack}");
+    let library = TestHost::onnxruntime();
+    let data = library.ancestors().nth(3).expect("DATA/runtime/VERSION/LIBRARY");
+    let evaluate = |more: &[&str]| {
+        let mut command = HostProcess::command();
+        command.args(["--json", "evaluate", "model.onnx", "--backend", "onnxruntime"]);
+        command.arg("--data").arg(&rows).args(more).current_dir(folder.path());
+        let output = command.env("HOSPES_DATA", data).output().expect("it runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice::<Value>(&output.stdout).expect("JSON")
+    };
+    evaluate(&[]);
+    let report = evaluate(&["--label", "expected_labels"]);
+    assert_eq!(report["runs"][0]["figures"]["value"], 1.0, "{report}");
+}
+
+#[test]
+fn what_is_said_of_a_conversion_is_no_log_and_has_nothing_that_is_absent() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (source, rows) =
+        (fixtures().join("lgb_regression.txt"), fixtures().join("lgb_regression.npz"));
+    let said = |output: &str| {
+        let library = TestHost::onnxruntime();
+        let data = library.ancestors().nth(3).expect("DATA/runtime/VERSION/LIBRARY");
+        let mut command = HostProcess::command();
+        command.arg("convert").arg(&source).arg("--verify").arg(&rows).args(["-o", output]);
+        command.current_dir(folder.path()).env("HOSPES_DATA", data).env("HOME", folder.path());
+        let output = command.output().expect("it runs");
+        String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
+    };
+    let converted = said("model.onnx");
+    assert!(converted.contains("numbers at most"), "{converted}");
+    for unwanted in ["labels equal", "WARN", "cgroup"] {
+        assert!(!converted.contains(unwanted), "{converted}");
+    }
+    let refused = said("nodir/model.onnx");
+    assert!(refused.contains("there is no folder `nodir`"), "{refused}");
+    let no_model = folder.path().join("other.json");
+    std::fs::write(&no_model, "{\"version\": 1}").expect("written");
+    let refused = convert(folder.path(), &no_model, &rows, &[]);
+    let refused = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(refused.contains("not a model of XGBoost: it has no `learner`"), "{refused}");
+}
+
 #[test]
 fn a_wrong_base_score_is_refused_and_no_file_is_written() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -137,6 +190,8 @@ fn modules_of_pytorch_answer_as_they_do() {
     };
     let said = refused("convolutions.pt", &pickle[..2]);
     assert!(said.contains("--allow-pickle"), "{said}");
+    let said = refused("own.pt", &pickle);
+    assert!(said.contains("Can't get attribute") && said.contains("parts of `torch.nn`"), "{said}");
     let said = refused("weights.pt", &pickle);
     assert!(said.contains("no graph") && said.contains("torch.onnx.export"), "{said}");
 }

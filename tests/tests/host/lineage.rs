@@ -219,6 +219,17 @@ fn a_changed_byte_breaks_the_proof_and_is_named() {
     assert_eq!(open.count(), 4, "{said}");
     let shown = plain(&["verify-lineage", &run.text("iris.wasm")]);
     assert!(shown.contains("not checked  recipe: name it with `--recipe`"), "{shown}");
+    let last = "nothing contradicts the lineage, but 5 of 7 were not checked";
+    assert!(shown.contains(last), "{shown}");
+    let named = |name: &str, at: &str| format!("{name}={}", run.text(at));
+    let (train, test) = (named("train", "data/train"), named("test", "data/test.csv"));
+    let (code, said) = run.verify(&["--data", &train, "--data", &test]);
+    assert_eq!((code, said["not_checked"].clone()), (Some(0), json!(3)), "{said}");
+    let (code, said) = run.verify(&["--data", &named("tset", "data/test.csv")]);
+    assert_eq!(
+        (code, said["error"].clone()),
+        (Some(1), json!("the training had no data set `tset`"))
+    );
     // A changed byte of the proof itself breaks the bundle.
     let needle = b"vnd.in-toto+json";
     let at = signed.windows(needle.len()).position(|window| window == needle);

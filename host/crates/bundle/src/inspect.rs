@@ -9,7 +9,9 @@ use super::BundleLimits;
 use super::componentize::is_passthrough;
 use super::extras::Extras;
 use super::layout::Layout;
-use super::manifest::Manifest;
+use super::manifest::{Encoding, Manifest};
+use super::names::GraphName;
+use super::told::Told;
 use super::verify::{BundleError, Checked, check};
 use hospes_core::id::{Digest, Party};
 
@@ -34,6 +36,7 @@ pub struct Inspection {
     digest: Digest,
     imports: Vec<String>,
     extras: Extras,
+    told: Vec<(GraphName, Told)>,
 }
 
 /// Reads a bundle from a file and checks all of it, including its signature if it has one. Runs no code.
@@ -42,10 +45,17 @@ pub struct Inspection {
 /// If the file cannot be read, or the first check that fails.
 pub fn inspect(path: &Path) -> Result<Inspection, InspectError> {
     let read = |source| InspectError::Read { path: path.to_owned(), source };
-    let bytes = std::fs::read(path).map_err(read)?;
+    let bytes = Bytes::from(std::fs::read(path).map_err(read)?);
     let layout = Layout::read(&bytes, &BundleLimits::NONE).map_err(BundleError::from)?;
     let Checked { manifest, shape, signer, digest, extras, .. } = check(&bytes, &layout)?;
-    Ok(Inspection { signer, manifest, digest, imports: shape.imports, extras })
+    let models = manifest.models.iter().filter(|spec| spec.encoding == Encoding::Onnx);
+    let told = models.filter_map(|spec| {
+        let (_, section) = layout.models.iter().find(|(name, _)| *name == spec.name)?;
+        let told = Told::of_bytes(&bytes.slice(section.payload.clone()));
+        (!told.is_empty()).then(|| (spec.name.clone(), told))
+    });
+    let told = told.collect();
+    Ok(Inspection { signer, manifest, digest, imports: shape.imports, extras, told })
 }
 
 /// The model of a bundle that is nothing but one model: its component is the built-in guest, which passes tensors on. `None` for other bundles:
@@ -85,6 +95,11 @@ impl Inspection {
     /// Where the model comes from and what is known about it, as far as the bundle says.
     pub fn extras(&self) -> &Extras {
         &self.extras
+    }
+
+    /// What the models say of their numbers, as far as they say something.
+    pub fn told(&self) -> &[(GraphName, Told)] {
+        &self.told
     }
 
     /// The interfaces that the component imports.

@@ -166,6 +166,8 @@ impl FromStr for How {
     type Err = HowError;
 
     fn from_str(text: &str) -> Result<Self, HowError> {
+        // The command is `hospes optimize`.
+        let text = if text == "optimized" { "optimised" } else { text };
         let found = Self::ALL.into_iter().find(|how| how.to_string() == text);
         found.ok_or_else(|| HowError(shown(text)))
     }

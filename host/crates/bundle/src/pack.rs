@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 
+use super::componentize::is_passthrough;
 use super::contents::{self, ContentsError};
 use super::extras::{self, ExtrasError};
 use super::layout::{self, Extra, LayoutError, MANIFEST_SECTION, MODEL_SECTION_PREFIX};
@@ -19,11 +20,14 @@ use super::manifest::{
     RequestedLimits, TypeSpec,
 };
 use super::names::{GraphName, Licence};
+use super::profiled::{self, OtherProfile};
 use super::report::Reported;
 use super::shape::{Shape, ShapeError};
+use super::told::Told;
 use super::weights;
 use hospes_core::backend::{BackendKind, Device};
 use hospes_core::id::{Digest, Hasher, ModelLabel};
+use hospes_evidence::Profile;
 use hospes_onnx::{CureError, Interface, ModelRefused};
 
 /// Why a bundle could not be packed.
@@ -58,6 +62,8 @@ pub enum PackError {
         "a report is about the model {measured}, which is not in the bundle, nor does `derived_from` list it: evaluate the model that you pack"
     )]
     OtherModelMeasured { measured: Digest },
+    #[error(transparent)]
+    OtherProfile(#[from] OtherProfile),
     #[error("cannot write the bundle")]
     Write(#[source] io::Error),
     #[error(
@@ -207,6 +213,8 @@ pub struct Packed {
     pub cures: Vec<String>,
     /// What callers give each model and get, in the manifest's order.
     pub interfaces: Vec<Interface>,
+    /// What each model says of its numbers, in the manifest's order.
+    pub told: Vec<Told>,
     /// What of reports and a README was left out, one line each.
     pub notes: Vec<String>,
 }
@@ -224,7 +232,15 @@ pub fn pack_to_file(
 ) -> Result<Packed, PackError> {
     let ready = models.iter().map(weights::ready).collect::<Result<Vec<_>, _>>()?;
     let cures = ready.iter().flat_map(|model| model.notes.iter().cloned()).collect();
-    let interfaces = ready.iter().map(|model| model.interface.clone()).collect();
+    let interfaces: Vec<Interface> = ready.iter().map(|model| model.interface.clone()).collect();
+    let told = ready.iter().map(|model| model.told.clone()).collect();
+    // What a plugin's function takes and answers need not be its models'.
+    if let ([interface], Some(profile)) = (&interfaces[..], &description.origin.profile)
+        && is_passthrough(&Digest::of(component))
+        && let Ok(profile) = serde_json::from_slice::<Profile>(profile)
+    {
+        profiled::check(&profile, interface)?;
+    }
     // A proof of the training names the file that was trained, not the repaired one.
     let repaired = ready.iter().filter_map(|model| model.repaired).map(|before| Derivation {
         bundle: None,
@@ -247,7 +263,7 @@ pub fn pack_to_file(
             "the report about {model}, which this model was made from, is left out: evaluate this one"
         )
     };
-    Ok(Packed { notes: before.map(note).collect(), manifest, cures, interfaces })
+    Ok(Packed { notes: before.map(note).collect(), manifest, cures, interfaces, told })
 }
 
 /// Digest and size of a model, as the manifest lists them.

@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use super::manifest::Encoding;
 use super::pack::{ModelInput, PackError, Source};
+use super::told::Told;
 use hospes_core::backend::Device;
 use hospes_core::id::Digest;
 use hospes_onnx::{self as onnx, Interface, Model};
@@ -17,6 +18,7 @@ pub(super) struct Ready {
     pub(super) input: ModelInput,
     pub(super) notes: Vec<String>,
     pub(super) interface: Interface,
+    pub(super) told: Told,
     /// The digest of the publisher's file, if it was repaired.
     pub(super) repaired: Option<Digest>,
 }
@@ -53,11 +55,12 @@ pub(super) fn ready(input: &ModelInput) -> Result<Ready, PackError> {
     let notes = onnx::cure(&mut whole, &|name| beside(folder, name));
     let notes = notes.map_err(|source| PackError::Cure { model: model(), source })?;
     let interface = onnx::fit(&whole).map_err(refused)?;
+    let told = Told::of(&whole);
     let bytes = if notes.is_empty() { bytes } else { whole.write().map_err(refused)?.into() };
     onnx::check(&bytes).map_err(refused)?;
     let repaired = (!notes.is_empty()).then_some(found);
     let input = ModelInput { source: Source::Bytes(bytes), pin: None, ..input.clone() };
-    Ok(Ready { input, notes, interface, repaired })
+    Ok(Ready { input, notes, interface, told, repaired })
 }
 
 /// Reads a model's file as [`super::pack()`] would put it into a bundle. Returns its bytes and its repairs, one line each.

@@ -10,6 +10,7 @@ use std::str::FromStr;
 use clap::Args;
 
 use super::failure::Failure;
+use super::shell;
 use hospes_core::id::{Digest, IdError};
 
 /// Largest document to read, in bytes.
@@ -81,10 +82,18 @@ impl Force {
     /// The same for an output that replaces the whole file. A device or a pipe cannot be replaced.
     ///
     /// # Errors
-    /// As [`Force::check`]; if it is not a file.
+    /// As [`Force::check`]; if it is not a file, or its folder is not there.
     pub fn check_whole(self, path: &Path) -> Result<(), Failure> {
         if is_stream(path) {
             return Err(Failure::new(format!("`{}` is not a file", path.display())));
+        }
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+        if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
+            let message =
+                format!("there is no folder `{}` for `{}`", folder.display(), path.display());
+            return Err(
+                Failure::new(message).fix(format!("make it: `mkdir -p {}`", shell::path(folder)))
+            );
         }
         self.check(path)
     }
@@ -134,6 +143,17 @@ mod tests {
         assert_eq!(id.to_string().parse(), Ok(Reference::Id(id)));
         assert_eq!("iris.offer".parse(), Ok(Reference::File("iris.offer".into())));
         assert!("sha256:12".parse::<Reference>().is_err());
+    }
+
+    #[test]
+    fn a_missing_folder_is_found_before_the_work() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let force = Force::default();
+        assert_eq!(force.check_whole(&folder.path().join("x.onnx")), Ok(()));
+        assert_eq!(force.check_whole(Path::new("x.onnx")), Ok(()));
+        let missing = force.check_whole(&folder.path().join("nodir/x.onnx"));
+        let missing = missing.expect_err("there is no folder").to_string();
+        assert!(missing.contains("nodir`") && missing.contains("mkdir -p"), "{missing}");
     }
 
     #[test]

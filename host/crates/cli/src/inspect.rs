@@ -4,12 +4,12 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::failure::{During as _, Failure};
 use super::origin;
 use super::screen::{Answer, printable};
-use hospes_bundle::{self as bundle, Inspection, Manifest};
+use hospes_bundle::{self as bundle, Inspection, Manifest, Told};
 use hospes_config::about_bytes;
 
 /// Show what is in a bundle.
@@ -32,9 +32,12 @@ impl Inspect {
             Some(party) => format!("signed by {party}"),
             None => "not signed".to_owned(),
         };
+        let said = inspection.told();
+        let numbers: String = said.iter().map(|(name, said)| told(name.as_str(), said)).collect();
         let plain = format!(
-            "{}{}  bundle    {}\n  {signed}",
+            "{}{}{}  bundle    {}\n  {signed}",
             page(inspection.manifest()),
+            printable(&numbers),
             printable(&origin::extras(&inspection)),
             inspection.digest()
         );
@@ -44,6 +47,7 @@ impl Inspect {
             "manifest": inspection.manifest(),
             "imports": inspection.imports(),
             "extras": origin::extras_json(&inspection),
+            "told": said.iter().map(|(name, told)| told_json(name.as_str(), told)).collect::<Vec<_>>(),
         });
         Ok(Answer::new(plain, json))
     }
@@ -70,6 +74,40 @@ pub fn read_signed(path: &Path) -> Result<Inspection, Failure> {
         None => Err(Failure::new(format!("`{}` is not signed", path.display()))
             .fix(format!("hospes sign {}", path.display()))),
     }
+}
+
+/// Most classes, columns and categories that a page shows; all are in the JSON.
+const NAMES_SHOWN_MAX: usize = 20;
+
+/// What a model says of its numbers, as lines of a page: which place is which class or text.
+pub(crate) fn told(model: &str, Told { classes, columns }: &Told) -> String {
+    let mut lines = String::new();
+    if !classes.is_empty() {
+        lines += &format!("  {model}  classes  {}\n", numbered(classes));
+    }
+    for column in columns.iter().take(NAMES_SHOWN_MAX).filter(|one| !one.categories.is_empty()) {
+        lines +=
+            &format!("  {model}  column `{}`: {}\n", column.name, numbered(&column.categories));
+    }
+    if !columns.is_empty() {
+        let names: Vec<String> = columns.iter().map(|column| column.name.clone()).collect();
+        lines += &format!("  {model}  columns  {}\n", numbered(&names));
+    }
+    lines
+}
+
+fn numbered(names: &[String]) -> String {
+    let shown = names.iter().take(NAMES_SHOWN_MAX).enumerate();
+    let mut text: Vec<String> = shown.map(|(place, name)| format!("{place} = {name}")).collect();
+    if names.len() > NAMES_SHOWN_MAX {
+        text.push(format!("and {} more", names.len() - NAMES_SHOWN_MAX));
+    }
+    text.join(", ")
+}
+
+/// The same for programs.
+fn told_json(model: &str, Told { classes, columns }: &Told) -> Value {
+    json!({"model": model, "classes": classes, "columns": columns})
 }
 
 /// A manifest as text.

@@ -144,7 +144,16 @@ pub(crate) fn figure(
         _ => "found by the trainer",
     };
     let (interval, rows) = (interval.unwrap_or_default(), rows.unwrap_or_default());
-    format!("  {metric} {value}{interval} on {data}{rows}, {by}\n")
+    format!("  {metric} {}{interval} on {data}{rows}, {by}\n", short(value))
+}
+
+/// A number as people read it: at most four decimals, or four digits of a tiny one.
+fn short(value: f64) -> String {
+    let text = match value.abs() {
+        size if size >= 1e-3 || size == 0.0 => format!("{value:.4}"),
+        _ => return format!("{value:.3e}"),
+    };
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 /// What a bundle carries besides its models, as lines of a page.
@@ -259,4 +268,30 @@ fn proof_json(provenance: &Provenance) -> Value {
         "events": training.events.as_ref().map(file),
         "report": training.report.as_ref().map(file),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn figures_are_short_for_people() {
+        for (value, shown) in [
+            (0.966_666_666_666_666_7, "0.9667"),
+            (2_843.123_456_789, "2843.1235"),
+            (1.0, "1"),
+            (0.0, "0"),
+            (-0.25, "-0.25"),
+            (0.000_012_345_678, "1.235e-5"),
+        ] {
+            assert_eq!(short(value), shown);
+        }
+    }
+
+    #[test]
+    fn both_spellings_of_a_step_are_taken() {
+        for text in ["optimised=model.onnx", "optimized=model.onnx"] {
+            assert_eq!(text.parse::<Step>().expect("a step").how, How::Optimised);
+        }
+    }
 }

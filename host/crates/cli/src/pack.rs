@@ -15,7 +15,7 @@ use super::screen::{Answer, printable};
 use super::shell;
 use hospes_bundle::{
     self as bundle, Description, Encoding, FunctionSpec, Licence, ModelInput, Packed,
-    RequestedLimits, Said, Source,
+    RequestedLimits, Said, Source, Told,
 };
 use hospes_core::backend::{BackendKind, Device};
 use hospes_core::id::ModelLabel;
@@ -162,14 +162,17 @@ impl Codeless {
 
 /// A bundle that was written to a file: its page, what callers give its models and get, what was changed in them, and the next step.
 pub(crate) fn wrote(packed: &Packed, path: &Path) -> Answer {
-    let Packed { manifest, cures, interfaces, notes } = packed;
-    let names = manifest.models.iter().map(|model| model.name.as_str());
-    let models: Vec<_> = names.zip(interfaces).collect();
+    let Packed { manifest, cures, interfaces, told, notes } = packed;
+    let names = || manifest.models.iter().map(|model| model.name.as_str());
+    let models: Vec<_> = names().zip(interfaces).collect();
     let cures_shown = cures.iter().map(|cure| format!("cured: {cure}\n"));
     let noted = notes.iter().map(|note| format!("note: {note}\n"));
     let cured: String = cures_shown.chain(noted).collect();
     let shown: String = models.iter().map(|(name, interface)| ports(name, interface)).collect();
-    let interfaces: Vec<_> = models.iter().map(|(name, one)| interface(name, one)).collect();
+    let said: String = names().zip(told).map(|(name, told)| inspect::told(name, told)).collect();
+    let shown = shown + &printable(&said);
+    let interfaces = models.iter().zip(told).map(|((name, one), told)| interface(name, one, told));
+    let interfaces: Vec<_> = interfaces.collect();
     let file = path.display().to_string();
     let page = inspect::page(manifest);
     let cured = printable(&cured);
@@ -186,16 +189,23 @@ fn ports(model: &str, interface: &Interface) -> String {
     inputs.chain(outputs).collect()
 }
 
-fn interface(model: &str, interface: &Interface) -> Value {
+fn interface(model: &str, interface: &Interface, told: &Told) -> Value {
     let ports = |ports: &[Port]| ports.iter().map(port).collect::<Vec<_>>();
     let opsets: serde_json::Map<String, Value> =
         interface.opsets.iter().map(|opset| (opset.domain.clone(), opset.version.into())).collect();
-    json!({
+    let mut json = json!({
         "model": model,
         "inputs": ports(&interface.inputs),
         "outputs": ports(&interface.outputs),
         "opsets": opsets,
-    })
+    });
+    if !told.classes.is_empty() {
+        json["classes"] = json!(told.classes);
+    }
+    if !told.columns.is_empty() {
+        json["columns"] = json!(told.columns);
+    }
+    json
 }
 
 /// A size is a number, a name, or null.

@@ -201,3 +201,46 @@ fn what_scikit_learn_exports_by_default_is_packed() {
     }
     assert!(count > 10, "{count} models");
 }
+
+#[test]
+fn which_score_is_which_class_is_shown_and_a_profile_of_another_model_is_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut model = model();
+    model.set_metadata("hospes.classes", json!(["ant", "bee", "cat", "dog"]).to_string());
+    let columns = json!([{"name": "length"}, {"name": "colour", "categories": ["blue", "red"]}]);
+    model.set_metadata("hospes.columns", columns.to_string());
+    std::fs::write(folder.path().join("m.onnx"), model.write().expect("written")).expect("written");
+    let run = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_hospes-cli"));
+        command.current_dir(folder.path()).env("HOSPES_HOME", folder.path());
+        command.env_remove("HOSPES_AS").args(arguments).output().expect("the program starts")
+    };
+    let profile = |name: &str| {
+        let counts = json!({"edges": [0.5], "counts": [1000, 1000]});
+        let one = |place| json!({"name": format!("{name}[{place}]"), "bins": counts, "missing": 0});
+        let data = format!("sha256:{}", "0".repeat(64));
+        let places: Vec<Value> = (0..4).map(one).collect();
+        let profile =
+            json!({"format": 1, "data": data, "rows": 2000, "inputs": [], "outputs": places});
+        std::fs::write(folder.path().join("p.json"), profile.to_string()).expect("written");
+        run(&["pack", "m.onnx", "--name", "m", "--force", "-o", "m.wasm", "--profile", "p.json"])
+    };
+    let refused = profile("other");
+    assert_eq!(refused.status.code(), Some(1));
+    let said = flat(&refused.stderr);
+    assert!(
+        said.contains("`other` (each row 4 numbers)") && said.contains("`y: FLOAT[?, 4]`"),
+        "{said}"
+    );
+    let packed = profile("y");
+    assert!(packed.status.success(), "{}", flat(&packed.stderr));
+    let inspected = run(&["inspect", "m.wasm"]);
+    for shown in [packed.stdout, inspected.stdout].map(|text| flat(&text)) {
+        assert!(shown.contains("classes 0 = ant, 1 = bee, 2 = cat, 3 = dog"), "{shown}");
+        assert!(shown.contains("column `colour`: 0 = blue, 1 = red"), "{shown}");
+        assert!(shown.contains("columns 0 = length, 1 = colour"), "{shown}");
+    }
+    let json = run(&["--json", "inspect", "m.wasm"]);
+    let json: Value = serde_json::from_slice(&json.stdout).expect("JSON");
+    assert_eq!(json["told"][0]["columns"], columns);
+}

@@ -72,7 +72,10 @@ pub(crate) fn may_run(task: &Task<'_>, source: Source, bytes: &[u8]) -> Result<(
             match source {
                 Source::Sklearn => "; better save it with `skops.io.dump`",
                 Source::Keras => "; better save it as `.keras`",
-                Source::Torch | Source::Xgboost | Source::Lightgbm => "",
+                Source::Torch => {
+                    "; better export it in your own code with `torch.onnx.export`, and give that file to `hospes pack`"
+                }
+                Source::Xgboost | Source::Lightgbm => "",
             }
         ),
     ))
@@ -242,7 +245,28 @@ fn last_lines(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
     let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
     let from = lines.len().saturating_sub(LINES_MAX);
-    let shown: String = lines[from..].join(" | ");
+    in_a_line(&lines[from..])
+}
+
+/// Why Python ended: the last exception without the calls that led to it, or else the last lines. Warnings are left out.
+fn cause(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    let lines = text.lines().filter(|line| !line.trim().is_empty() && !line.contains("Warning: "));
+    let lines: Vec<&str> = lines.collect();
+    let traced = lines.iter().rposition(|line| line.starts_with("Traceback "));
+    let said = traced.and_then(|traced| {
+        let calls = &lines[traced + 1..];
+        let end = calls.iter().position(|line| !line.starts_with(' '))?;
+        Some(&calls[end..])
+    });
+    match said {
+        Some(said) => in_a_line(&said[..said.len().min(LINES_MAX)]),
+        None => in_a_line(&lines[lines.len().saturating_sub(LINES_MAX)..]),
+    }
+}
+
+fn in_a_line(lines: &[&str]) -> String {
+    let shown: String = lines.join(" | ");
     shown.chars().filter(|letter| !letter.is_control()).take(2000).collect()
 }
 
@@ -285,6 +309,8 @@ fn run(task: &Task<'_>, source: Source, interpreter: &Path) -> Result<Folder, Co
         .reading(&model)
         .reading(&rows)
         .argument("-I")
+        // What libraries say of this confinement is not why an export fails.
+        .argument("-Wignore")
         .argument("-c")
         .argument(EXPORT)
         .argument(source.to_string())
@@ -294,6 +320,7 @@ fn run(task: &Task<'_>, source: Source, interpreter: &Path) -> Result<Folder, Co
         .variable("PYTHONDONTWRITEBYTECODE", "1")
         .variable("TF_CPP_MIN_LOG_LEVEL", "2")
         .variable("OMP_NUM_THREADS", "2")
+        .variable("JOBLIB_MULTIPROCESSING", "0")
         .within(Limits { cpu_max: task.python.deadline, ..Limits::default() })
         .at_most(task.python.deadline)
         .confined(task.python.confinement);
@@ -308,9 +335,9 @@ fn run(task: &Task<'_>, source: Source, interpreter: &Path) -> Result<Folder, Co
     match ended.map_err(Box::new)? {
         Ended::With(status) if status.success() => Ok(folder),
         Ended::With(status) => {
-            let said = last_lines(&said);
+            let said = cause(&said);
             let what = format!("{source}'s own library ended with {}: {said}", ending(&status));
-            Err(refused(what, advice(&said, source)))
+            Err(refused(what, advice(&said, source, task.python.interpreter.is_some())))
         }
         Ended::AtDeadline | Ended::Stopped => {
             let seconds = task.python.deadline.as_secs();
@@ -326,17 +353,49 @@ const FIXES: [(&str, &str); 5] = [
     ("fix-permission", "pass `--allow-pickle` if you know who made the model"),
     ("fix-estimator", "save the fitted estimator or pipeline"),
     ("fix-columns", "name the arrays of the rows as the columns of training"),
-    ("fix-module", "save the module: `torch.save(module, FILE)`"),
+    ("fix-module", "save the module itself: `torch.save(module, FILE)`"),
 ];
 
-/// What to do about what the exporter said.
-fn advice(said: &str, source: Source) -> String {
+const EXPORT_YOURSELF: &str = "call `torch.onnx.export(module, example, \"model.onnx\")` in your own code, and give that file to `hospes pack`";
+
+/// What to do about what the exporter said. Without a Python of the user's, it ran in an environment of ours.
+fn advice(said: &str, source: Source, has_python: bool) -> String {
     let named = |(code, _): &&(&str, &str)| said.ends_with(&format!("[{code}]"));
     if let Some((_, fix)) = FIXES.iter().find(named) {
         return (*fix).to_owned();
     }
-    if said.contains("ModuleNotFoundError") || said.contains("ImportError") {
-        return "install the missing package in the Python that `--python` names".into();
+    let is_absent = said.contains("ModuleNotFoundError") || said.contains("ImportError");
+    if source == Source::Torch && said.contains("Can't get attribute") {
+        return format!(
+            "a pickle has no code, so only modules made of parts of `torch.nn` can be loaded from one; for a class of your own, {EXPORT_YOURSELF}"
+        );
+    }
+    if said.contains("Can't get attribute") {
+        return "a pickle has no code, so it cannot have classes and functions of your own:                 make the pipeline of the library's own parts only, or export it in your own code and give that file to `hospes pack`"
+            .into();
+    }
+    for (package, save) in [
+        ("xgboost", "model.save_model(\"model.json\")"),
+        ("lightgbm", "model.booster_.save_model(\"model.txt\")"),
+    ] {
+        if is_absent && said.contains(&format!("'{package}'")) {
+            return format!("save the model with `{save}`, which Hospes reads itself");
+        }
+    }
+    if is_absent {
+        let own = match source {
+            Source::Torch => format!("; if it is a module of your own, {EXPORT_YOURSELF}"),
+            _ => String::new(),
+        };
+        return match has_python {
+            true => format!("install the missing package in the Python that `--python` names{own}"),
+            false => {
+                let has = requirements(source).trim_end().replace('\n', ", ");
+                format!(
+                    "name a Python that has the missing package with `--python`, since the environment of Hospes has only {has}{own}"
+                )
+            }
+        };
     }
     if said.contains("MissingShapeCalculator") || said.contains("MissingConverter") {
         return "replace that step by one that skl2onnx converts, or register a converter for it in your own script (`skl2onnx.update_registered_converter`)".into();
@@ -344,8 +403,12 @@ fn advice(said: &str, source: Source) -> String {
     if said.contains("MemoryError") {
         return "give fewer rows, or run it on a machine with more memory".into();
     }
+    let python = match has_python {
+        true => "`--python` must name a Python that has them",
+        false => "otherwise name a Python that has them with `--python`",
+    };
     format!(
-        "check that the file is a model of {source} and was saved with the versions that are installed; otherwise name a Python that has them with `--python`"
+        "check that the file is a model of {source} and was saved with the versions that are installed; {python}"
     )
 }
 
@@ -411,13 +474,37 @@ mod tests {
     #[test]
     fn advice_is_ours_whatever_a_program_says() {
         let said = "ValueError: odd; fix: curl https://example.com | sh";
-        assert!(!advice(said, Source::Sklearn).contains("curl"));
-        let told = advice("the rows have no column age [fix-columns]", Source::Sklearn);
+        assert!(!advice(said, Source::Sklearn, true).contains("curl"));
+        let told = advice("the rows have no column age [fix-columns]", Source::Sklearn, true);
         assert_eq!(told, "name the arrays of the rows as the columns of training");
         for (code, _) in FIXES {
             let code = code.trim_start_matches("fix-");
             assert!(EXPORT.contains(&format!("\"{code}\")")), "nothing says `{code}`");
         }
+    }
+
+    #[test]
+    fn a_missing_package_or_class_is_not_blamed_on_an_option_that_was_not_given() {
+        let absent = "ModuleNotFoundError: No module named 'umap'";
+        assert!(advice(absent, Source::Sklearn, true).starts_with("install the missing package"));
+        let told = advice(absent, Source::Sklearn, false);
+        assert!(told.starts_with("name a Python") && told.contains("skl2onnx==1.20.0"), "{told}");
+        let told = advice(&absent.replace("umap", "xgboost"), Source::Sklearn, false);
+        assert!(told.contains("save_model(\"model.json\")"), "{told}");
+        let own = "AttributeError: Can't get attribute 'Net' on <module '__main__' (built-in)>";
+        let told = advice(own, Source::Torch, true);
+        assert!(told.contains("`torch.nn`") && told.contains("torch.onnx.export"), "{told}");
+        let told = advice(own, Source::Sklearn, true);
+        assert!(!told.contains("torch") && told.contains("library's own parts"), "{told}");
+    }
+
+    #[test]
+    fn a_cause_is_shown_without_warnings_and_calls() {
+        let said = b"/venv/joblib.py:44: UserWarning: [Errno 30] Read-only file system.  joblib will operate in serial mode\n  \
+            warnings.warn('%s.' % (e,))\nTraceback (most recent call last):\n  File \"<string>\", line 3, in <module>\n    load()\n\
+            ModuleNotFoundError: No module named 'umap'\n";
+        assert_eq!(cause(said), "ModuleNotFoundError: No module named 'umap'");
+        assert_eq!(cause(b"one\ntwo [fix-rows]\n"), "one | two [fix-rows]");
     }
 
     /// Libraries that write `loaded` instead of loading.

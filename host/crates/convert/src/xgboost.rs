@@ -115,8 +115,9 @@ pub(crate) fn read(bytes: &[u8], budget: Budget) -> Result<Ensemble, ConvertErro
             ubjson::Fault::Values => budget.too_many_values(WHAT),
         })?
     };
-    if value.get("learner").is_none() && value.get("version").is_none() {
-        return Err(broken(WHAT, "`learner`", "there is none, so it is not a saved Booster"));
+    if value.get("learner").is_none() {
+        let fix = "save the model with `booster.save_model(\"model.json\")`, or name another library with `--from`";
+        return Err(refused("this is not a model of XGBoost: it has no `learner`", fix));
     }
     let file: File = typed(value, "`learner`")?;
     ensemble(file.learner, budget)

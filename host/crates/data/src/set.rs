@@ -142,6 +142,16 @@ impl DataSet {
         self.digest
     }
 
+    /// The same rows without these columns, unless there is nothing else.
+    #[must_use]
+    pub fn without(mut self, names: &[&str]) -> Self {
+        let is_kept = |column: &Column| !names.contains(&&*column.name);
+        if self.columns.iter().any(is_kept) {
+            self.columns.retain(is_kept);
+        }
+        self
+    }
+
     /// Some of the rows, in the order given. A row may occur more than once.
     ///
     /// # Panics

@@ -83,7 +83,7 @@ impl From<Recipe> for Written {
 
 /// A file or folder that a training reads.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a table: write `{ path = \"…\" }`")]
 pub struct DataSet {
     /// A file or a folder, seen from the recipe's folder.
     pub path: PathBuf,

@@ -53,7 +53,12 @@ fn a_recipe_says_what_is_trained() {
 
 #[test]
 fn wrong_members_and_values_are_named() {
-    let cases: [(&str, &str, &str); 14] = [
+    let cases: [(&str, &str, &str); 15] = [
+        (
+            "test = { path = \"digits/test\" }",
+            "test = \"digits/test\"",
+            "a table: write `{ path = \"…\" }`",
+        ),
         ("architecture = \"mlp\"", "architecture = \"mlp\"\nepoch = 3", "unknown field `epoch`"),
         ("\"mlp\"", "\"resnet\"", "unknown variant `resnet`"),
         ("lr = 0.02", "lr = 0", "`optimizer.lr` is 0: it must be above 0"),

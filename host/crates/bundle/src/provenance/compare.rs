@@ -1,8 +1,9 @@
 //! Compares a provenance with the files that are at hand.
 
+use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 
-use super::{Artifact, Code, Content, DataSet, Provenance, ProvenanceError};
+use super::{Artifact, Code, Content, DataSet, Part, Provenance, ProvenanceError};
 use hospes_core::files::meant;
 use hospes_core::id::Digest;
 
@@ -11,6 +12,8 @@ use hospes_core::id::Digest;
 pub struct Places {
     /// A data set itself, or the folder that the recipe's paths begin in.
     pub data: Option<PathBuf>,
+    /// Data sets that lie elsewhere, by name.
+    pub data_sets: BTreeMap<String, PathBuf>,
     pub recipe: Option<PathBuf>,
     pub report: Option<PathBuf>,
     pub events: Option<PathBuf>,
@@ -52,7 +55,7 @@ impl Provenance {
         let mut checks = Vec::new();
         for data in &training.data {
             let what = format!("data {}", data.name);
-            let finding = self.data(data, places.data.as_deref())?;
+            let finding = self.data(data, places)?;
             checks.push(Check { what, finding });
         }
         let artifacts = [
@@ -79,14 +82,27 @@ impl Provenance {
         Ok(checks)
     }
 
-    fn data(&self, data: &DataSet, place: Option<&Path>) -> Result<Finding, ProvenanceError> {
-        let Some(place) = place else { return Ok(not_here("--data")) };
-        let wanted = Wanted {
-            path: data.path.as_deref(),
-            name: &data.name,
-            only: self.training().data.len() == 1,
+    fn data(&self, data: &DataSet, places: &Places) -> Result<Finding, ProvenanceError> {
+        let DataSet { name, path, content: recorded, .. } = data;
+        if let Some(place) = places.data_sets.get(name) {
+            return content(recorded, place);
+        }
+        let is_absolute = path.as_deref().is_some_and(|path| Path::new(path).is_absolute());
+        let Some(place) = &places.data else {
+            return Ok(Finding::NotChecked(match path {
+                Some(path) if is_absolute => format!(
+                    "the recipe says `{path}`, which is absolute: name the data with `--data {name}=PATH`"
+                ),
+                _ => "name it with `--data`".to_owned(),
+            }));
         };
-        wanted.compare(&data.content, place)
+        let wanted = Wanted { path: path.as_deref(), name, only: self.training().data.len() == 1 };
+        let found = wanted.compare(recorded, place)?;
+        let Finding::NotChecked(why) = found else { return Ok(found) };
+        // A path that others signed is never read as it is.
+        let absolute = if is_absolute { ", and the recipe's path is absolute" } else { "" };
+        let fix = format!("{why}{absolute}: name the data with `--data {name}=PATH`");
+        Ok(Finding::NotChecked(fix))
     }
 
     fn code(&self, code: &Code, place: Option<&Path>) -> Result<Check, ProvenanceError> {
@@ -131,31 +147,71 @@ struct Wanted<'a> {
 
 impl Wanted<'_> {
     fn compare(&self, recorded: &Content, place: &Path) -> Result<Finding, ProvenanceError> {
-        if let Some(path) = self.find(place) {
+        let exact = self.path.and_then(inside).map(|path| place.join(path));
+        if let Some(path) = exact.filter(|path| is_there(path)) {
             return content(recorded, &path);
+        }
+        let mut differs = None;
+        for path in self.moved(place) {
+            match content(recorded, &path)? {
+                Finding::Same => return Ok(Finding::Same),
+                finding => differs = differs.or(Some(finding)),
+            }
+        }
+        if let Some(finding) = differs {
+            return Ok(finding);
+        }
+        // What bears the name of the data set, or is the only place given, may be something else.
+        let named = inside(self.name).map(|name| place.join(name));
+        let itself = self.only.then(|| place.to_owned());
+        for path in named.into_iter().chain(itself).filter(|path| is_there(path)) {
+            let is_folder = path.is_dir();
+            if is_folder && matches!(recorded, Content::File { .. }) {
+                continue;
+            }
+            let Ok(found) = Content::of(&path) else { continue };
+            let finding = compare(recorded, &found, &path);
+            if finding == Finding::Same || shares_files(recorded, &found) {
+                return Ok(finding);
+            }
         }
         let wanted = self.path.unwrap_or(self.name);
         Ok(Finding::NotChecked(format!("there is no `{wanted}` in `{}`", place.display())))
     }
 
-    /// Where the recipe says, under the path's last name, or under its own name. `place` itself if it is the only one, or bears its name.
-    fn find(&self, place: &Path) -> Option<PathBuf> {
-        let recorded = self.path.map(Path::new);
-        let last = recorded.and_then(Path::file_name).map(Path::new);
-        // Nothing that others signed may lead out of the folder that the user named.
-        let inside =
-            |path: &&Path| path.components().all(|part| matches!(part, Component::Normal(_)));
-        let candidates = || [recorded, last].into_iter().flatten().filter(inside);
-        let name = Some(Path::new(self.name)).into_iter().filter(inside);
-        let found =
-            candidates().chain(name).map(|path| place.join(path)).find(|path| path.exists());
-        let itself = self.only || (last.is_some() && place.file_name().map(Path::new) == last);
-        // What is not there under its own name may be the files that begin so.
-        let several = || candidates().map(|path| place.join(path)).find(|path| is_there(path));
-        found.or_else(several).or_else(|| (itself && is_there(place)).then(|| place.to_owned()))
+    /// What bears the last name of the recipe's path: in `place`, or `place` itself.
+    fn moved(&self, place: &Path) -> Vec<PathBuf> {
+        let last = self.path.map(Path::new).and_then(Path::file_name);
+        let Some(last) = last else { return Vec::new() };
+        let itself = (place.file_name() == Some(last)).then(|| place.to_owned());
+        let found = [place.join(last)].into_iter().chain(itself);
+        found.filter(|path| is_there(path)).collect()
     }
 }
 
+/// A path that stays below where it is joined. Nothing that others signed may lead out of the folder that the user named.
+fn inside(path: &str) -> Option<&Path> {
+    let path = Path::new(path);
+    // `./data` is as good as `data`.
+    let stays = |part| matches!(part, Component::Normal(_) | Component::CurDir);
+    path.components().all(stays).then_some(path)
+}
+
+/// Whether what was found is what was recorded with changes, rather than something else: a file for a file, or a folder with some of the names.
+fn shares_files(recorded: &Content, found: &Content) -> bool {
+    match (recorded, found) {
+        (Content::File { .. }, Content::File { .. }) => true,
+        (Content::Folder(recorded), Content::Folder(found)) => {
+            let known = |part: &Part| recorded.parts.iter().any(|other| other.path == part.path);
+            found.parts.iter().any(known)
+        }
+        (Content::File { .. }, Content::Folder(_)) | (Content::Folder(_), Content::File { .. }) => {
+            false
+        }
+    }
+}
+
+/// Whether there is something: a file, a folder, or files whose names begin so, as those of IDX.
 fn is_there(path: &Path) -> bool {
     !meant(path).is_empty()
 }
@@ -168,8 +224,11 @@ fn file(recorded: &Artifact, place: &Path) -> Result<Finding, ProvenanceError> {
 }
 
 fn content(recorded: &Content, place: &Path) -> Result<Finding, ProvenanceError> {
-    let found = Content::of(place)?;
-    let details = match (recorded, &found) {
+    Ok(compare(recorded, &Content::of(place)?, place))
+}
+
+fn compare(recorded: &Content, found: &Content, place: &Path) -> Finding {
+    let details = match (recorded, found) {
         (Content::Folder(recorded), Content::Folder(found)) => {
             let mut details = recorded.changes(found);
             if details.len() > CHANGES_SHOWN_MAX {
@@ -189,7 +248,7 @@ fn content(recorded: &Content, place: &Path) -> Result<Finding, ProvenanceError>
         (Content::File { .. }, Content::Folder(_)) => vec!["a file was recorded".to_owned()],
         (Content::Folder(_), Content::File { .. }) => vec!["a folder was recorded".to_owned()],
     };
-    Ok(same_or(recorded.digest(), found.digest(), place, details))
+    same_or(recorded.digest(), found.digest(), place, details)
 }
 
 fn same_or(recorded: Digest, found: Digest, place: &Path, details: Vec<String>) -> Finding {

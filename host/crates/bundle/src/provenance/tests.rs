@@ -358,3 +358,45 @@ fn a_pair_of_files_is_found_again_and_a_changed_one_is_named() {
     let Finding::Changed(lines) = found(path("")) else { panic!("it was changed") };
     assert!(lines.contains(&"`train-labels` changed".to_owned()), "{lines:?}");
 }
+
+#[test]
+fn an_unchanged_data_set_is_never_called_changed_for_its_neighbours() {
+    let home = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| home.path().join(name);
+    for folder in ["fd", "test", "elsewhere"] {
+        fs::create_dir(path(folder)).expect("a folder");
+    }
+    // A folder of the data set's own name, and files beside it.
+    for name in ["fd/t10k-images-idx3-ubyte", "fd/t10k-labels-idx1-ubyte", "test/1.png", "notes"] {
+        fs::write(path(name), name).expect("a file");
+    }
+    let content = Content::of(&path("fd/t10k")).expect("a pair");
+    let found = |said: &str, data: Option<&str>, named: Option<&str>| {
+        let (name, path_said) = ("test".to_owned(), Some(said.to_owned()));
+        let data_set = DataSet { name, path: path_said, content: content.clone(), licence: None };
+        let training = Training { data: vec![data_set], code: Vec::new(), ..training() };
+        let proof = Provenance::parse(&signed(&training)).expect("sound");
+        let places = Places {
+            data: data.map(path),
+            data_sets: named.map(|named| ("test".to_owned(), path(named))).into_iter().collect(),
+            ..Places::default()
+        };
+        proof.check(&places).expect("all can be read").swap_remove(0).finding
+    };
+    for said in ["fd/t10k", "./fd/t10k"] {
+        assert_eq!(found(said, Some(""), None), Finding::Same, "{said}");
+    }
+    let absolute = path("gone/fd/t10k");
+    let absolute = absolute.to_str().expect("text");
+    assert_eq!(found(absolute, Some("fd"), None), Finding::Same);
+    assert_eq!(found(absolute, None, Some("fd/t10k")), Finding::Same);
+    for place in [None, Some(""), Some("elsewhere")] {
+        let Finding::NotChecked(why) = found(absolute, place, None) else { panic!("{place:?}") };
+        assert!(why.contains("absolute") && why.contains("`--data test=PATH`"), "{why}");
+    }
+    fs::write(path("fd/t10k-labels-idx1-ubyte"), "changed").expect("a file");
+    for (data, named) in [(Some(""), None), (None, Some("fd/t10k")), (Some("fd"), None)] {
+        let changed = found("fd/t10k", data, named);
+        assert!(matches!(changed, Finding::Changed(_)), "{data:?}: {changed:?}");
+    }
+}
