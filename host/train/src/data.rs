@@ -5,7 +5,7 @@ use std::path::Path;
 use hospes_core::tensor::{DataType, Tensor};
 use hospes_data::{Classes, DataError, DataSet, LabelKind, Labels, Options};
 use hospes_training::Native;
-use hospes_training::native::Task;
+use hospes_training::native::{Predict, Task};
 
 /// Rows, each with what is to be learnt of it.
 #[derive(Debug, Clone)]
@@ -87,8 +87,6 @@ pub enum RowsError {
         "all rows of data set `train` have the same {what}, so there is nothing to learn: check the labels"
     )]
     Same { what: &'static str },
-    #[error("class `{class}` has no row in data set `train`: add rows, or take the class out")]
-    Empty { class: String },
     #[error(
         "data set `train` has {rows} rows, too few to hold some out for early stopping: leave out `early_stop`, or add rows"
     )]
@@ -113,7 +111,10 @@ impl Rows {
             Some(Wanted::Classes { .. }) => LabelKind::Classes,
             Some(Wanted::Numbers(_)) => LabelKind::Numbers,
             None if native.task == Task::Image => LabelKind::Classes,
-            None => LabelKind::Auto,
+            None => native.predict.map_or(LabelKind::Auto, |predict| match predict {
+                Predict::Class => LabelKind::Classes,
+                Predict::Number => LabelKind::Numbers,
+            }),
         };
         let text: Vec<String> = match like.map(|rows| &rows.inputs) {
             Some(Inputs::Cells { columns, .. }) => {
@@ -197,15 +198,7 @@ impl Rows {
             Wanted::Numbers(numbers) if numbers.iter().all(|number| *number == numbers[0]) => {
                 Err(RowsError::Same { what: "number" })
             }
-            Wanted::Classes { of, names } => {
-                let mut seen = vec![false; names.len()];
-                of.iter().for_each(|class| seen[*class as usize] = true);
-                match seen.iter().position(|seen| !seen) {
-                    Some(class) => Err(RowsError::Empty { class: names[class].clone() }),
-                    None => Ok(self),
-                }
-            }
-            Wanted::Numbers(_) => Ok(self),
+            Wanted::Classes { .. } | Wanted::Numbers(_) => Ok(self),
         }
     }
 
@@ -280,7 +273,7 @@ fn wanted(set: &str, read: &DataSet, native: &Native) -> Result<Wanted, RowsErro
     };
     match read.labels() {
         None => Err(RowsError::NoLabels { set: set.to_owned(), fix }),
-        Some(Labels::Classes(classes)) => Ok(named(classes)),
+        Some(Labels::Classes(classes)) => Ok(named(&classes.occurring())),
         Some(Labels::Numbers(_)) if native.task == Task::Image => {
             Err(RowsError::Numbers { set: set.to_owned() })
         }

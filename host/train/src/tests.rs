@@ -222,6 +222,43 @@ fn tables_become_numbers_and_categories() {
     assert_eq!(number.outputs(), 1);
 }
 
+fn classes(rows: &Rows) -> (Vec<u32>, Vec<String>) {
+    match &rows.wanted {
+        Wanted::Classes { of, names } => (of.clone(), names.clone()),
+        Wanted::Numbers(numbers) => panic!("numbers: {numbers:?}"),
+    }
+}
+
+#[test]
+fn whole_numbers_that_do_not_begin_at_0_are_classes_without_gaps() {
+    let stars = table("x,y\n1,5\n2,1\n3,10\n4,5\n", "").expect("valid");
+    let names = ["1", "5", "10"].map(String::from).to_vec();
+    assert_eq!(classes(&stars), (vec![1, 0, 2, 1], names.clone()));
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("t.csv");
+    std::fs::write(&path, "x,y\n1,10\n2,1\n").expect("written");
+    let native = native("task = \"table\"\narchitecture = \"mlp\"\ntarget = \"y\"\n");
+    let test = Rows::read("test", &path, &native, Some(&stars)).expect("of two of the classes");
+    assert_eq!(classes(&test), (vec![2, 0], names));
+    std::fs::write(&path, "x,y\n1,2\n").expect("written");
+    let said = Rows::read("test", &path, &native, Some(&stars)).expect_err("no class").to_string();
+    assert!(said.contains("class `2`"), "{said}");
+}
+
+#[test]
+fn whole_numbers_are_numbers_or_classes_as_the_recipe_says() {
+    let prices = "x,y\n1,100\n2,120\n3,90\n";
+    let number = table(prices, "predict = \"number\"\n").expect("valid");
+    assert!(matches!(&number.wanted, Wanted::Numbers(of) if *of == [100.0, 120.0, 90.0]));
+    assert_eq!(classes(&table(prices, "").expect("valid")).1, ["90", "100", "120"]);
+    let years = "x,y\n1,2001\n2,1999\n";
+    assert!(matches!(table(years, "").expect("valid").wanted, Wanted::Numbers(_)));
+    let class = table(years, "predict = \"class\"\n").expect("valid");
+    assert_eq!(classes(&class), (vec![1, 0], vec!["1999".into(), "2001".into()]));
+    let said = table("x,y\n1,a\n2,b\n", "predict = \"number\"\n").expect_err("texts").to_string();
+    assert!(said.contains("line 2, `y`: `a` is no number"), "{said}");
+}
+
 #[test]
 fn faults_of_data_are_named() {
     let said = |text: &str, more: &str| table(text, more).expect_err("refused").to_string();

@@ -36,6 +36,9 @@ pub struct Native {
     /// Tables and texts: the column that is predicted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<String>,
+    /// Tables and texts: what the target is. Without it, texts and whole numbers from 0 to 999 are classes, other numbers are numbers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub predict: Option<Predict>,
     /// Tables: columns that are not read, such as an identifier.
     #[serde(default)]
     pub ignore: Vec<String>,
@@ -69,6 +72,14 @@ pub enum Task {
     Table,
     /// Texts, with a class or a number to predict, by the embeddings of a published model.
     Text,
+}
+
+/// What is predicted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Predict {
+    Class,
+    Number,
 }
 
 /// Which network.
@@ -201,17 +212,19 @@ impl Default for Optimizer {
 impl Native {
     /// The metrics that it reports on test data.
     pub fn metrics(&self) -> &'static [&'static str] {
-        match self.task {
-            Task::Image => &["accuracy"],
+        match (self.task, self.predict) {
+            (Task::Image, _) | (_, Some(Predict::Class)) => &["accuracy"],
+            (_, Some(Predict::Number)) => &["r2"],
             // Which of the two there is depends on the column.
-            Task::Table | Task::Text => &["accuracy", "r2"],
+            (Task::Table | Task::Text, None) => &["accuracy", "r2"],
         }
     }
 
     pub(crate) fn metrics_in_words(&self) -> &'static str {
-        match self.task {
-            Task::Image => "`accuracy`",
-            Task::Table | Task::Text => "`accuracy` for a class, `r2` for a number",
+        match (self.task, self.predict) {
+            (Task::Image, _) | (_, Some(Predict::Class)) => "`accuracy`",
+            (_, Some(Predict::Number)) => "`r2`",
+            (Task::Table | Task::Text, None) => "`accuracy` for a class, `r2` for a number",
         }
     }
 
@@ -270,6 +283,8 @@ impl Native {
         require(is_text || self.text.is_none(), "text", "given", no_text)?;
         require(is_text || self.embeddings.is_none(), "embeddings", "given", no_text)?;
         if self.task == Task::Image {
+            let class = "a picture is of a class: leave it out";
+            require(self.predict.is_none(), "predict", "given", class)?;
             let columns = self.target.is_some() || !self.ignore.is_empty();
             return require(
                 !columns,

@@ -53,7 +53,7 @@ fn a_recipe_says_what_is_trained() {
 
 #[test]
 fn wrong_members_and_values_are_named() {
-    let cases: [(&str, &str, &str); 14] = [
+    let cases: [(&str, &str, &str); 15] = [
         ("architecture = \"mlp\"", "architecture = \"mlp\"\nepoch = 3", "unknown field `epoch`"),
         ("\"mlp\"", "\"resnet\"", "unknown variant `resnet`"),
         ("lr = 0.02", "lr = 0", "`optimizer.lr` is 0: it must be above 0"),
@@ -63,7 +63,8 @@ fn wrong_members_and_values_are_named() {
         ("lr = 0.02", "rate = 0.02", "unknown field `rate`"),
         ("\"mlp\"", "\"head\"\nwidths = [4]", "`head` has no hidden layer"),
         ("\"mlp\"", "\"mlp\"\nwidths = [0]", "`widths` is 0"),
-        ("\"mlp\"", "\"mlp\"\ntarget = \"y\"", "only tables have columns"),
+        ("\"mlp\"", "\"mlp\"\ntarget = \"y\"", "pictures have no columns"),
+        ("\"mlp\"", "\"mlp\"\npredict = \"number\"", "a picture is of a class"),
         ("\"image\"", "\"table\"", "name the column that is predicted"),
         ("accuracy = 0.9", "f1 = 0.9", "the gate asks for `f1`"),
         ("test =", "Test =", "`Test` cannot name a data set"),
