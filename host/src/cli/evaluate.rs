@@ -163,7 +163,7 @@ impl Evaluate {
         }
         let model = Model::read(&self.model)?;
         let reference = self.reference.as_deref().map(Model::read).transpose()?;
-        let (data, licence) = self.read_data()?;
+        let (data, licence) = self.read_data(&model)?;
         let metric = self.metric(&data)?;
         let said = self.report.as_deref().map(|path| Said::read(path, &data)).transpose()?;
         // Without its folder: a report can become part of a bundle, and where the data lie is nobody's business.
@@ -203,7 +203,8 @@ impl Evaluate {
     }
 
     /// The rows, and their licence if a `croissant.json` beside them names one.
-    fn read_data(&self) -> Result<(DataSet, Option<String>), Failure> {
+    fn read_data(&self, model: &Model) -> Result<(DataSet, Option<String>), Failure> {
+        let text = [self.text.clone(), model.text_columns()].concat();
         let options = data::Options {
             label: self.label.clone(),
             labels: match self.metric {
@@ -211,7 +212,7 @@ impl Evaluate {
                 Some(MetricName::Accuracy) => LabelKind::Classes,
                 _ => LabelKind::Auto,
             },
-            text: self.text.clone(),
+            text,
             pictures: self.pictures.options(),
             ..data::Options::default()
         };
@@ -371,7 +372,7 @@ impl Evaluate {
                     refused = Failure::from(error).during("the reference cannot be loaded");
                 }
                 Ok(loaded) => {
-                    let feed = Feed::new(loaded.signature(), data, &self.pictures.preparation());
+                    let feed = loaded.feed(data, &self.pictures.preparation());
                     let feed = feed.during(|| "the data do not fit the reference".into())?;
                     return Ok(loaded.answers(&feed, |_| {}).await?);
                 }
@@ -402,7 +403,7 @@ impl Evaluate {
         let mut computed = Vec::new();
         for model in &loaded {
             let backend = model.backend();
-            let feed = Feed::new(model.signature(), data, &self.pictures.preparation());
+            let feed = model.feed(data, &self.pictures.preparation());
             let feed = feed.during(|| "the data do not fit the model".into())?;
             progress.step(&format!("computing {} rows on {backend}", data.rows()));
             let answers = match model.answers(&feed, |_| {}).await {
