@@ -98,23 +98,18 @@ pub enum Architecture {
 
 /// How weights change at a step.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
 pub struct Optimizer {
     pub kind: Rule,
     /// The learning rate.
     pub lr: f64,
     /// For SGD.
-    #[serde(default)]
     pub momentum: f64,
-    #[serde(default)]
     pub weight_decay: f64,
-    #[serde(default)]
     pub schedule: Schedule,
     /// Epochs over which the learning rate rises from 0, which may be a part of one.
-    #[serde(default)]
     pub warmup: f64,
     /// `step`: after this many epochs the learning rate is a tenth.
-    #[serde(default = "ten")]
     pub step: u32,
 }
 

@@ -52,6 +52,22 @@ fn a_recipe_says_what_is_trained() {
 }
 
 #[test]
+fn one_setting_of_the_optimizer_needs_no_others() {
+    let optimizer = |text: &str, set: &[String]| {
+        let recipe = Recipe::parse(text, set).expect("valid");
+        let Trainer::Native(native) = recipe.trainer() else { panic!("native") };
+        native.optimizer
+    };
+    let mut lines: Vec<&str> = DIGITS.lines().collect();
+    lines.retain(|line| !line.starts_with("optimizer"));
+    let bare = lines.join("\n");
+    let set = optimizer(&bare, &["lr=0.01".into()]);
+    assert_eq!((set.kind, set.lr, set.step), (Rule::Adam, 0.01, 10));
+    let kind = optimizer(&format!("{bare}\n"), &["optimizer.kind=sgd".into()]);
+    assert_eq!((kind.kind, kind.lr), (Rule::Sgd, 0.001));
+}
+
+#[test]
 fn wrong_members_and_values_are_named() {
     let cases: [(&str, &str, &str); 15] = [
         ("architecture = \"mlp\"", "architecture = \"mlp\"\nepoch = 3", "unknown field `epoch`"),
