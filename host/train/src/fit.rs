@@ -105,8 +105,26 @@ impl Training<'_> {
             tell(&event);
         }
         match state.best {
-            Some(best) => Ok(best),
+            Some(best) => {
+                tell(&self.kept(&state.head));
+                Ok(best)
+            }
             None => read_all(&state.weights),
+        }
+    }
+
+    /// The figures of the weights that are kept, said last: those of later epochs are of weights that nobody gets.
+    fn kept(&self, head: &Head) -> Event {
+        let ago = head.best.map_or(0, |(_, ago)| ago);
+        let kept = head.epochs.saturating_sub(ago);
+        let event = (kept as usize).checked_sub(1).and_then(|at| head.events.get(at));
+        let epoch = self.part.before + kept;
+        Event {
+            epoch: Some(u64::from(epoch)),
+            metrics: event.map(|event| event.metrics.clone()).unwrap_or_default(),
+            progress: Some(self.progress(f64::from(self.part.epochs))),
+            message: Some(format!("kept epoch {epoch}")),
+            ..Event::default()
         }
     }
 
@@ -283,10 +301,8 @@ impl Training<'_> {
             }
         }
         if let Some(test) = self.test {
-            // With early stopping, the figures are of the weights that would be kept.
-            let kept = state.best.as_ref().map(|best| self.on_device(best, &self.device));
             let all: Vec<usize> = (0..test.count()).collect();
-            let figures = self.evaluate(kept.as_ref().unwrap_or(&state.weights), test, &all)?;
+            let figures = self.evaluate(&state.weights, test, &all)?;
             metrics.insert("test_loss".into(), figures.loss);
             metrics.insert(score.into(), figures.score);
         }

@@ -110,8 +110,16 @@ fn early_stopping_keeps_the_best_weights_and_survives_a_stop() {
     let native = native(&text);
     let folder = tempfile::tempdir().expect("a folder");
     let whole = train(&native, &folder.path().join("a"), None).expect("it ends");
-    let losses: Vec<f64> =
-        whole.events.iter().map(|event| event.metrics["validation_loss"]).collect();
+    let (kept, epochs) = whole.events.split_last().expect("some");
+    let losses: Vec<f64> = epochs.iter().map(|event| event.metrics["validation_loss"]).collect();
+    // All figures are of one network: the one that is kept, not the last one.
+    let least = losses.iter().copied().fold(f64::INFINITY, f64::min);
+    let at = losses.iter().position(|loss| *loss == least).expect("one");
+    assert_eq!(kept.message, Some(format!("kept epoch {}", at + 1)));
+    assert_eq!((kept.epoch, &kept.metrics), (epochs[at].epoch, &epochs[at].metrics));
+    let test = bars(200);
+    let weights = whole.weights.as_ref().expect("trained");
+    assert_eq!(accuracy(&native, weights, &test), kept.metrics["accuracy"]);
     if losses.len() < 40 {
         let best = losses.iter().copied().fold(f64::INFINITY, f64::min);
         assert!(losses[losses.len() - 2..].iter().all(|loss| *loss >= best), "{losses:?}");
@@ -120,6 +128,30 @@ fn early_stopping_keeps_the_best_weights_and_survives_a_stop() {
     assert!(train(&native, &folder.path().join("b"), Some(losses.len() - 2)).is_none());
     let resumed = train(&native, &folder.path().join("b"), None).expect("it ends");
     assert_eq!(resumed.weights.expect("trained"), whole.weights.expect("trained"));
+}
+
+/// How many rows a network of these weights gets right.
+fn accuracy(native: &Native, weights: &[Vec<f32>], rows: &Rows) -> f64 {
+    let preparation = Preparation::of(&bars(600));
+    let net = Net::new(native, &preparation.shape(), rows.outputs()).expect("it fits");
+    let training = Training {
+        part: Part { prefix: "", epochs: 1, before: 0, first: None },
+        native,
+        net: &net,
+        preparation: &preparation,
+        answer: (1.0, 0.0),
+        rows,
+        learnt: Vec::new(),
+        held: Vec::new(),
+        test: None,
+        teacher: None,
+        device: Device::flex(),
+    };
+    let all: Vec<usize> = (0..rows.count()).collect();
+    let answers = training.answers(weights, rows, &all).expect("numbers");
+    let (of, _) = classes(rows);
+    let right = answers.chunks(2).zip(of).filter(|(row, of)| (row[1] > row[0]) == (*of == 1));
+    right.count() as f64 / rows.count() as f64
 }
 
 #[test]

@@ -153,6 +153,17 @@ fn events_are_bounded_and_foreign_lines_are_no_events() {
     assert_eq!(all.last()["loss"], 2.0);
 }
 
+#[test]
+fn figures_of_the_kept_epoch_are_the_last_ones_and_no_second_point_of_a_curve() {
+    let mut all = events::Events::default();
+    for (epoch, accuracy) in [(1, 0.5), (2, 0.9), (3, 0.7), (2, 0.9)] {
+        let metrics = BTreeMap::from([("accuracy".to_owned(), accuracy)]);
+        all.push(Event { epoch: Some(epoch), metrics, ..Event::default() });
+    }
+    assert_eq!(all.last()["accuracy"], 0.9);
+    assert_eq!(all.curves()["accuracy"], [(1.0, 0.5), (2.0, 0.9), (3.0, 0.7)]);
+}
+
 /// A script that is about to run under the contract in this folder.
 fn job(folder: &Path) -> Job {
     let recipe = Recipe::parse(SCRIPT, &[]).expect("valid");
