@@ -13,7 +13,7 @@ use tokio::runtime::Runtime;
 use super::MakeRuntime;
 use crate::backend::BackendKind;
 use crate::data::croissant::Croissant;
-use crate::data::{self, DataSet, LabelKind, PictureOptions};
+use crate::data::{self, DataError, DataSet, LabelKind, PictureOptions, Problem};
 use crate::evaluate::{
     Answers, Evaluator, Feed, Figures, Loaded, Metric, Preparation, RUNS, Report, Rows, Run,
     interleaved, judge, profile,
@@ -115,6 +115,16 @@ pub(super) struct Pictures {
 }
 
 impl Pictures {
+    /// Why data were not read, and the option that helps with pictures.
+    pub(super) fn refused(&self, error: DataError) -> Failure {
+        let differ = error.has(|problem| matches!(problem, Problem::PictureSize { .. }));
+        let failure = Failure::from(error);
+        match differ {
+            true => failure.fix("scale all pictures to one size with `--size WIDTHxHEIGHT`"),
+            false => failure,
+        }
+    }
+
     /// How a folder of them is read.
     pub(super) fn options(&self) -> PictureOptions {
         PictureOptions { size: self.size, channels: None }
@@ -216,7 +226,15 @@ impl Evaluate {
             pictures: self.pictures.options(),
             ..data::Options::default()
         };
-        let whole = data::read(&self.data, &options)?;
+        let whole = data::read(&self.data, &options).map_err(|error| {
+            let is_text = error.has(|problem| matches!(problem, Problem::NotNumber { .. }));
+            match is_text {
+                true => Failure::from(error).fix(
+                    "correct the cells, leave those empty that are missing, or name a column of texts with `--text NAME`",
+                ),
+                false => self.pictures.refused(error),
+            }
+        })?;
         let described = Croissant::beside(&self.data)?;
         if let Some(described) = &described {
             described.check(&whole)?;

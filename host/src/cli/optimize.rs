@@ -148,9 +148,11 @@ impl Optimize {
     fn read_data(&self, text: Vec<String>) -> Result<(DataSet, Option<DataSet>), Failure> {
         let (label, pictures) = (self.label.clone(), self.pictures.options());
         let options = Options { label, text, pictures, ..Options::default() };
-        let held_out = data::read(&self.data, &options)?;
+        let read =
+            |path: &Path| data::read(path, &options).map_err(|error| self.pictures.refused(error));
+        let held_out = read(&self.data)?;
         let Some(path) = &self.calibrate else { return Ok((held_out, None)) };
-        let calibration = data::read(path, &options)?;
+        let calibration = read(path)?;
         if calibration.digest() == held_out.digest() {
             let same = "the calibration rows are the held-out rows, which would then prove nothing";
             let fix = "give `--calibrate` other rows, e.g. some of those that trained the model";

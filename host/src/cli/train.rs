@@ -7,6 +7,7 @@ mod teacher;
 mod text;
 mod trainer;
 
+use std::cell::{OnceCell, RefCell};
 use std::collections::BTreeMap;
 use std::fs;
 use std::num::NonZeroUsize;
@@ -320,35 +321,44 @@ fn patterns(recipe: &Recipe) -> Result<Vec<Pattern>, Failure> {
 
 /// Shows what the trainer says.
 struct Told {
-    progress: Progress,
+    /// While Hospes' own trainer reads the data. It ends with the first event.
+    reading: RefCell<Option<Progress>>,
+    training: OnceCell<Progress>,
     screen: Screen,
     epochs: Option<u32>,
-    epoch: std::cell::Cell<u64>,
 }
 
 impl Told {
     fn new(screen: Screen, recipe: &Recipe) -> Self {
-        let epochs = match recipe.trainer() {
-            Trainer::Native(native) => Some(native.epochs_in_all()),
-            Trainer::Command(_) => None,
+        let (epochs, reading) = match recipe.trainer() {
+            Trainer::Native(native) => {
+                (Some(native.epochs_in_all()), Some(screen.spinner("checking the data")))
+            }
+            Trainer::Command(_) => (None, None),
         };
-        Self {
-            progress: screen.part_bar("training"),
-            screen,
-            epochs,
-            epoch: std::cell::Cell::new(1),
+        let told =
+            Self { reading: RefCell::new(reading), training: OnceCell::new(), screen, epochs };
+        // A script need not say anything.
+        if told.epochs.is_none() {
+            told.training();
         }
+        told
+    }
+
+    fn training(&self) -> &Progress {
+        self.reading.take();
+        self.training.get_or_init(|| self.screen.part_bar("training"))
     }
 
     fn tell(&self, event: &Event) {
+        let progress = self.training();
         if let Some(part) = event.progress {
-            self.progress.part(part);
+            progress.part(part);
         }
         let mut line = String::new();
         if let Some(epoch) = event.epoch {
             let of = self.epochs.map(|epochs| format!("/{epochs}")).unwrap_or_default();
             line = format!("epoch {epoch}{of}");
-            self.epoch.set(epoch + 1);
         }
         for (name, value) in &event.metrics {
             line += &format!("  {name} {value:.4}");
@@ -357,7 +367,7 @@ impl Told {
             line += &format!("  {message}");
         }
         if !line.is_empty() && !self.screen.is_json() {
-            self.progress.line(&printable(line.trim_start()));
+            progress.line(&printable(line.trim_start()));
         }
     }
 }

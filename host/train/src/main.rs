@@ -25,6 +25,7 @@ use std::process::ExitCode;
 
 use burn_tensor::Device;
 use hospes_core::id::Hasher;
+use hospes_training::contract::DATA_FAULTS;
 use hospes_training::{Event, Native};
 
 use crate::data::{Rows, RowsError, Wanted};
@@ -79,7 +80,10 @@ fn main() -> ExitCode {
             }
             // If nobody listens, the exit code still says it.
             let _ = writeln!(std::io::stderr(), "{line}");
-            ExitCode::FAILURE
+            match error.is::<RowsError>() {
+                true => ExitCode::from(DATA_FAULTS),
+                false => ExitCode::FAILURE,
+            }
         }
     }
 }
@@ -152,6 +156,8 @@ fn run(job: &Job) -> Result<(), Failure> {
             failed = Some(error);
         }
     };
+    // The data are sound: from here on it is a training.
+    tell(&Event { progress: Some(0.0), ..Event::default() });
     let hasher = Hasher::default()
         .with(&serde_json::to_vec(native)?)
         .with(&serde_json::to_vec(&preparation)?);

@@ -35,8 +35,8 @@ pub enum FeedError {
     )]
     Missing { input: String, spec: String, has: String },
     #[error(
-        "the data have no column `{column}`, which the model was trained with: they have {has}. Name the columns as in training, and the \
-         labels' column with `--label` where another one is taken for it"
+        "the data have no column `{column}`, which the model was trained with: they have {has}. Name the columns as in training; \
+         the column of the labels is none of them"
     )]
     NoColumn { column: String, has: String },
     #[error("`{column}` has {values} values a row, and the model was trained with one")]

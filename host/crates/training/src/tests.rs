@@ -246,6 +246,8 @@ fn a_script_that_fails_or_leaves_no_model_says_so() {
     let said = |script: &str| shell(script).1.expect_err("it fails").to_string();
     let failed = said("echo no such column >&2; exit 3");
     assert!(failed.contains("code 3") && failed.contains("no such column"), "{failed}");
+    let faulty = said("echo no such column >&2; exit 65");
+    assert_eq!(faulty, "the data have faults:\n  no such column");
     assert!(said("true").contains("left no model"));
     assert!(said("kill -9 $$").contains("did not end well"));
 }

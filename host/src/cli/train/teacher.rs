@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::config::Config;
 use crate::data::{self, DataSet, LabelKind, Options, write_npz};
-use crate::evaluate::{Answers, Evaluator, Preparation};
+use crate::evaluate::{Answers, Evaluator, FeedError, Preparation};
 use crate::host::inference_settings;
 use crate::tensor::{DataType, Tensor};
 use crate::training::Native;
@@ -58,7 +58,14 @@ impl Lesson<'_> {
             })?;
             let loaded = evaluator.load(bytes, backend).await?;
             let feed = loaded.feed(&rows, &preparation);
-            let feed = feed.during(|| format!("the rows do not fit the teacher `{named}`"))?;
+            let feed = feed.map_err(|error| match error {
+                FeedError::Scale { .. } => Failure::new(format!(
+                    "the teacher `{named}` takes fractions, and the pictures are bytes"
+                ))
+                .fix("say what to divide them by: `divide = 255` in `teacher` for 0 to 1, `divide = 1` to leave them"),
+                error => Failure::from(error)
+                    .during(format!("the rows do not fit the teacher `{named}`")),
+            })?;
             let count = rows.rows();
             let told = |done| progress.step(&format!("asking the teacher: {done} of {count} rows"));
             Ok::<_, Failure>(loaded.answers(&feed, told).await?)
