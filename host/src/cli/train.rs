@@ -135,7 +135,7 @@ impl Train {
         // Whoever does not agree to the calls keeps an earlier model.
         let (tables, embeddings) = plan.embed_texts(context, self.yes)?;
         let confined = tables.iter().fold(confined, Confined::reading);
-        self.make_folders(&plan)?;
+        self.make_folders(&plan, context.screen)?;
         plan.ask_teacher(&config, make_runtime, context.screen)?;
         let made = plan.made(is_confined, started, embeddings.as_ref());
         let mut finished = self.train(&plan, confined, context.screen)?;
@@ -172,7 +172,21 @@ impl Train {
     }
 
     /// Makes the folders of the results and of the trainer. Whatever this training comes to, none of its files is then one of an earlier one.
-    fn make_folders(&self, plan: &Plan) -> Result<(), Failure> {
+    fn make_folders(&self, plan: &Plan, screen: Screen) -> Result<(), Failure> {
+        let checkpoints = plan.job.checkpoints();
+        let is_there = fs::read_dir(&checkpoints).is_ok_and(|mut found| found.next().is_some());
+        // A model says that the training has ended: whoever replaces it wants a new one.
+        let has_ended = plan.out.join(MODEL).exists();
+        match (self.resume, is_there) {
+            (true, false) => screen.note(&format!(
+                "nothing to resume: there is no checkpoint in `{}`, so the training starts anew",
+                checkpoints.display()
+            )),
+            (false, true) if !has_ended => screen.note(
+                "starting anew: the checkpoint of an interrupted training is removed; `--resume` would go on after it",
+            ),
+            _ => {}
+        }
         fs::create_dir_all(&plan.out).map_err(|error| Failure::file("make", &plan.out, &error))?;
         FILES.iter().try_for_each(|name| prepare::remove(&plan.out.join(name)))?;
         Ok(prepare::prepare(&plan.job, !self.resume)?)

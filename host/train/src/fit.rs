@@ -45,6 +45,8 @@ pub struct Part {
     /// Before the names of its metrics.
     pub prefix: &'static str,
     pub epochs: u32,
+    /// Whether no other part comes after it.
+    pub is_last: bool,
     /// Epochs of earlier parts.
     pub before: u32,
     /// The weights that it begins with; otherwise those of the seed.
@@ -91,7 +93,13 @@ impl Training<'_> {
     ) -> Result<Vec<Vec<f32>>, FitError> {
         let mut state = self.begin(checkpoint, of)?;
         state.head.events.iter().for_each(&mut *tell);
-        while state.head.epochs < self.part.epochs && !self.is_over(&state.head) {
+        // Of earlier parts only the one that was interrupted.
+        if state.head.epochs > 0 && (self.part.is_last || !self.has_ended(&state.head)) {
+            let epoch = self.part.before + state.head.epochs;
+            let message = Some(format!("resuming after epoch {epoch}"));
+            tell(&Event { message, ..Event::default() });
+        }
+        while !self.has_ended(&state.head) {
             let epoch = state.head.epochs + 1;
             let loss = self.epoch(&mut state, epoch, tell)?;
             if !loss.is_finite() {
@@ -187,11 +195,12 @@ impl Training<'_> {
         Ok(Checkpoint { head: state.head.clone(), numbers })
     }
 
-    fn is_over(&self, head: &Head) -> bool {
-        match (self.native.early_stop, head.best) {
-            (Some(EarlyStop { patience, .. }), Some((_, ago))) => ago >= patience,
-            (_, _) => false,
-        }
+    fn has_ended(&self, head: &Head) -> bool {
+        let is_patient = match (self.native.early_stop, head.best) {
+            (Some(EarlyStop { patience, .. }), Some((_, ago))) => ago < patience,
+            (_, _) => true,
+        };
+        head.epochs >= self.part.epochs || !is_patient
     }
 
     /// One pass over the rows. Returns the mean loss.

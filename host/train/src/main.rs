@@ -135,7 +135,7 @@ fn run(job: &Job) -> Result<(), Failure> {
         }
     };
     let training = Training {
-        part: Part { prefix: "", epochs: native.epochs, before: 0, first: None },
+        part: Part { prefix: "", epochs: native.epochs, is_last: true, before: 0, first: None },
         native,
         net: &net,
         preparation: &preparation,

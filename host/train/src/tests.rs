@@ -43,6 +43,8 @@ fn bars(count: usize) -> Rows {
 
 struct Trained {
     weights: Result<Vec<Vec<f32>>, FitError>,
+    /// What it said of a checkpoint.
+    resumed: Option<String>,
     events: Vec<Event>,
 }
 
@@ -53,7 +55,7 @@ fn train(native: &Native, checkpoint: &Path, stop: Option<usize>) -> Option<Trai
     let net = Net::new(native, &preparation.shape(), rows.outputs()).expect("it fits");
     let (learnt, held) = crate::split(&rows, native).expect("enough rows");
     let training = Training {
-        part: Part { prefix: "", epochs: native.epochs, before: 0, first: None },
+        part: Part { prefix: "", epochs: native.epochs, is_last: true, before: 0, first: None },
         native,
         net: &net,
         preparation: &preparation,
@@ -66,19 +68,24 @@ fn train(native: &Native, checkpoint: &Path, stop: Option<usize>) -> Option<Trai
         device: Device::flex(),
     };
     std::fs::create_dir_all(checkpoint).expect("made");
-    let mut events = Vec::new();
+    let (mut events, mut resumed) = (Vec::new(), None);
     let run = || {
         let mut tell = |event: &Event| {
             if Some(events.len()) == stop {
                 std::panic::resume_unwind(Box::new("stopped"));
             }
-            events.push(event.clone());
+            match &event.message {
+                Some(message) if message.starts_with("resuming") => {
+                    resumed = Some(message.clone());
+                }
+                _ => events.push(event.clone()),
+            }
         };
         parts::train(&training, checkpoint, Digest::of(b"bars"), &mut tell)
             .map(|learnt| learnt.weights)
     };
     let weights = catch_unwind(AssertUnwindSafe(run)).ok()?;
-    Some(Trained { weights, events })
+    Some(Trained { weights, events, resumed })
 }
 
 const CNN: &str = "task = \"image\"\narchitecture = \"cnn\"\nwidths = [4, 8]\nepochs = 6\nbatch = 20\n
@@ -98,6 +105,7 @@ fn a_network_learns_and_a_resumed_training_ends_the_same() {
     let resumed = train(&native, &folder.path().join("b"), None).expect("it ends");
     assert_eq!(resumed.weights.expect("trained"), weights);
     assert_eq!(resumed.events, whole.events);
+    assert_eq!((whole.resumed, resumed.resumed), (None, Some("resuming after epoch 4".into())));
     let other = crate::tests::native(&format!("{CNN}seed = 2\n"));
     let other = train(&other, &folder.path().join("c"), None).expect("it ends");
     assert_ne!(other.weights.expect("trained"), weights);
@@ -135,7 +143,7 @@ fn accuracy(native: &Native, weights: &[Vec<f32>], rows: &Rows) -> f64 {
     let preparation = Preparation::of(&bars(600));
     let net = Net::new(native, &preparation.shape(), rows.outputs()).expect("it fits");
     let training = Training {
-        part: Part { prefix: "", epochs: 1, before: 0, first: None },
+        part: Part { prefix: "", epochs: 1, is_last: true, before: 0, first: None },
         native,
         net: &net,
         preparation: &preparation,
@@ -172,6 +180,7 @@ fn a_pruned_network_is_narrower_and_trained_again() {
     let resumed = train(&native, &folder.path().join("b"), None).expect("it ends");
     assert_eq!(resumed.weights.expect("trained"), weights);
     assert_eq!(resumed.events, whole.events);
+    assert_eq!(resumed.resumed.as_deref(), Some("resuming after epoch 7"));
 }
 
 #[test]

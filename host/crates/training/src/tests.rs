@@ -95,6 +95,10 @@ fn wrong_members_and_values_are_named() {
     assert!(refused("[data]\ntrain = { path = \"x\" }", &[]).contains("nobody who trains"));
     assert!(refused("[data]\n", &[]).contains("no data set `train`"));
     assert!(refused(SCRIPT, &["lr"]).contains("`--set lr`"));
+    for given in ["dept=4", "command.hyperparameters.dept=4"] {
+        let said = refused(SCRIPT, &[given]);
+        assert!(said.contains("has no `dept`, it has `depth`, `name`"), "{said}");
+    }
     assert!(refused(&SCRIPT.replace("([0-9.]+)", "[0-9.]+"), &[]).contains("it needs a group"));
     assert!(refused(&SCRIPT.replace("([0-9.]+)", "(["), &[]).contains("not usable"));
     assert!(refused(&SCRIPT.replace("\"sh\", \"train.sh\"", ""), &[]).contains("`argv` is empty"));
