@@ -13,7 +13,7 @@ use tokio::runtime::Runtime;
 use super::MakeRuntime;
 use crate::backend::BackendKind;
 use crate::data::croissant::Croissant;
-use crate::data::{self, DataError, DataSet, LabelKind, PictureOptions, Problem};
+use crate::data::{self, DataError, DataSet, LabelKind, Labels, PictureOptions, Problem};
 use crate::evaluate::{
     Answers, Evaluator, Feed, Figures, Loaded, Metric, Preparation, RUNS, Report, Rows, Run,
     interleaved, judge, profile,
@@ -140,6 +140,10 @@ impl Pictures {
         }
     }
 }
+
+/// What is said of labels such as 0.0 and 1.0, if the model tells classes apart.
+const READ_AS_NUMBERS: &str =
+    "the labels are read as numbers; `--metric accuracy` reads them as classes";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum MetricName {
@@ -353,7 +357,17 @@ impl Evaluate {
                 metric.name()
             ));
         }
-        Ok(Some(judge(fitting, answers, output, labels, compared)?))
+        let are_numbers = self.metric.is_none()
+            && fitting == Metric::R2
+            && matches!(labels, Some(Labels::Numbers(numbers)) if numbers.iter().all(|number| number.fract() == 0.0))
+            && !answers.is_single_number(output)?;
+        if are_numbers && !report.notes.iter().any(|note| note == READ_AS_NUMBERS) {
+            report.notes.push(READ_AS_NUMBERS.to_owned());
+        }
+        match judge(fitting, answers, output, labels, compared) {
+            Err(error) if are_numbers => Err(Failure::from(error).fix(READ_AS_NUMBERS)),
+            judged => Ok(Some(judged?)),
+        }
     }
 
     /// The backends to measure on.

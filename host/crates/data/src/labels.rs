@@ -128,8 +128,13 @@ impl Labels {
             return Self::of_whole(&whole, kind);
         }
         let numbers: Option<Vec<f64>> = texts.iter().map(|text| text.parse().ok()).collect();
-        if let (Some(numbers), LabelKind::Auto) = (numbers, kind) {
-            return Ok(Self::Numbers(numbers));
+        match (numbers, kind) {
+            (Some(numbers), LabelKind::Auto) => return Ok(Self::Numbers(numbers)),
+            // 1.0 is the class 1, as pandas writes whole numbers of a column in which one was missing.
+            (Some(numbers), _) if numbers.iter().copied().all(is_whole) => {
+                return Self::of_numbers(numbers, kind);
+            }
+            _ => {}
         }
         Self::named(texts)
     }
@@ -176,10 +181,9 @@ impl Labels {
             return Ok(Self::Numbers(numbers));
         }
         let whole = numbers.iter().enumerate().map(|(row, number)| {
-            let is_whole = number.fract() == 0.0 && number.abs() < 9e15;
             let problem = || Problem::LabelClass { seen: number.to_string() };
             let fault = || LabelFault { row: Some(row), problem: problem() };
-            if is_whole { Ok(*number as i64) } else { Err(fault()) }
+            if is_whole(*number) { Ok(*number as i64) } else { Err(fault()) }
         });
         Self::of_whole(&whole.collect::<Result<Vec<_>, _>>()?, kind)
     }
@@ -262,6 +266,10 @@ impl Labels {
     }
 }
 
+fn is_whole(number: f64) -> bool {
+    number.fract() == 0.0 && number.abs() < 9e15
+}
+
 /// What is wrong with labels, and in which row, from 0.
 #[derive(Debug)]
 pub(crate) struct LabelFault {
@@ -323,6 +331,8 @@ mod tests {
         assert_eq!(signs, (vec![1, 0], texts(&["-1", "1"])));
         let far = classes(Labels::of_texts(&texts(&["10", "-9", "2"]), LabelKind::Classes));
         assert_eq!(far, (vec![2, 0, 1], texts(&["-9", "2", "10"])), "as numbers are ordered");
+        let written = classes(Labels::of_texts(&texts(&["1.0", "0.0"]), LabelKind::Classes));
+        assert_eq!(written, (vec![1, 0], texts(&["0", "1"])));
         let floats = classes(Labels::of_numbers(vec![0.0, 2.0], LabelKind::Classes));
         assert_eq!(floats.0, [0, 2]);
     }
