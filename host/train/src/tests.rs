@@ -240,6 +240,20 @@ fn networks_that_do_not_fit_are_refused() {
     assert!(Net::new(&mlp, &[3, 4000, 4000], 10).is_err());
 }
 
+#[test]
+fn one_unit_after_a_picture_is_refused_before_the_training() {
+    let refused = |more: &str| {
+        let native = native(&format!("task = \"image\"\narchitecture = \"mlp\"\n{more}"));
+        Net::new(&native, &[1, 8, 8], 2).err().map(|error| error.to_string()).unwrap_or_default()
+    };
+    assert!(refused("widths = [1]").contains("use at least 2 in `widths`"));
+    assert!(refused("widths = [3, 4]\nprune = { share = 0.7 }").contains("use a smaller share"));
+    // Later layers may have one.
+    assert_eq!(refused("widths = [3, 1]\nprune = { share = 0.5 }"), "");
+    let table = native("task = \"table\"\narchitecture = \"mlp\"\ntarget = \"y\"\nwidths = [1]\n");
+    assert!(Net::new(&table, &[4], 2).is_ok());
+}
+
 fn table(text: &str, more: &str) -> Result<Rows, RowsError> {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("t.csv");

@@ -143,7 +143,7 @@ fn a_model_of_one_number_is_not_judged_by_classes() {
 
 /// A model with these columns in its metadata, as `hospes train` writes them.
 fn trained(model: &[u8], columns: &Value) -> Vec<u8> {
-    let mut model = Model::read(model.to_vec().into()).expect("sound");
+    let mut model = Model::read(model.to_vec()).expect("sound");
     model.set_metadata("hospes.columns", columns.to_string());
     model.write().expect("sound")
 }
