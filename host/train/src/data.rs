@@ -96,6 +96,14 @@ pub enum RowsError {
 /// Most categories of a column.
 const CATEGORIES_MAX: usize = 1_000;
 
+/// More whole numbers than these are rarely classes.
+const CLASSES_USUAL: usize = 20;
+
+/// Whether a class has a whole number as its name.
+fn is_number(name: &str) -> bool {
+    name.parse::<i64>().is_ok()
+}
+
 impl Rows {
     /// Reads a data set. One that is not `train` must be `like` it.
     ///
@@ -138,7 +146,7 @@ impl Rows {
             wanted: wanted(set, &read, native)?,
         };
         match like {
-            Some(like) => rows.check_like(set, like),
+            Some(like) => rows.check_like(set, native, like),
             None => rows.check_learnable(),
         }
     }
@@ -148,6 +156,19 @@ impl Rows {
             Wanted::Classes { of, .. } => of.len(),
             Wanted::Numbers(numbers) => numbers.len(),
         }
+    }
+
+    /// What is said if the target looks like a number, but is read as classes.
+    pub fn doubt(&self, native: &Native) -> Option<String> {
+        let Wanted::Classes { names, .. } = &self.wanted else { return None };
+        let target = native.target.as_ref().filter(|_| native.predict.is_none())?;
+        let is_doubtful = names.len() > CLASSES_USUAL && names.iter().all(|name| is_number(name));
+        is_doubtful.then(|| {
+            format!(
+                "`{target}` is read as {} classes: if it is a number, write predict = \"number\"",
+                names.len()
+            )
+        })
     }
 
     /// How many numbers the network answers.
@@ -203,7 +224,7 @@ impl Rows {
     }
 
     /// Data of another shape or other classes would give figures about another model.
-    fn check_like(mut self, set: &str, like: &Self) -> Result<Self, RowsError> {
+    fn check_like(mut self, set: &str, native: &Native, like: &Self) -> Result<Self, RowsError> {
         let differs = |difference: String| RowsError::Differs { set: set.to_owned(), difference };
         if let (Inputs::Pictures { shape, .. }, Inputs::Pictures { shape: other, .. }) =
             (&self.inputs, &like.inputs)
@@ -224,7 +245,11 @@ impl Rows {
                 .map(|name| wanted.iter().position(|other| other == name).ok_or(name))
                 .collect();
             let places = places.map_err(|name| {
-                differs(format!("it has class `{name}`, which `train` does not have"))
+                let fix = match is_number(name) && native.task != Task::Image {
+                    true => ": for a target that is a number, write predict = \"number\"",
+                    false => "",
+                };
+                differs(format!("it has class `{name}`, which `train` does not have{fix}"))
             })?;
             for class in of.iter_mut() {
                 *class = u32::try_from(places[*class as usize]).expect("invariant: few classes");

@@ -25,12 +25,12 @@ use std::process::ExitCode;
 
 use burn_tensor::Device;
 use hospes_core::id::Hasher;
-use hospes_training::contract::DATA_FAULTS;
+use hospes_training::contract::{DATA_FAULTS, SETTINGS_UNFIT};
 use hospes_training::{Event, Native};
 
 use crate::data::{Rows, RowsError, Wanted};
 use crate::fit::{Part, Training};
-use crate::net::Net;
+use crate::net::{Net, NetError};
 use crate::parts::Learnt;
 use crate::prepare::Preparation;
 use crate::teacher::Soft;
@@ -80,9 +80,12 @@ fn main() -> ExitCode {
             }
             // If nobody listens, the exit code still says it.
             let _ = writeln!(std::io::stderr(), "{line}");
-            match error.is::<RowsError>() {
-                true => ExitCode::from(DATA_FAULTS),
-                false => ExitCode::FAILURE,
+            if error.is::<RowsError>() {
+                ExitCode::from(DATA_FAULTS)
+            } else if error.is::<NetError>() {
+                ExitCode::from(SETTINGS_UNFIT)
+            } else {
+                ExitCode::FAILURE
             }
         }
     }
@@ -157,7 +160,7 @@ fn run(job: &Job) -> Result<(), Failure> {
         }
     };
     // The data are sound: from here on it is a training.
-    tell(&Event { progress: Some(0.0), ..Event::default() });
+    tell(&Event { progress: Some(0.0), message: rows.doubt(native), ..Event::default() });
     let hasher = Hasher::default()
         .with(&serde_json::to_vec(native)?)
         .with(&serde_json::to_vec(&preparation)?);

@@ -297,7 +297,7 @@ fn whole_numbers_that_do_not_begin_at_0_are_classes_without_gaps() {
     assert_eq!(classes(&test), (vec![2, 0], names));
     std::fs::write(&path, "x,y\n1,2\n").expect("written");
     let said = Rows::read("test", &path, &native, Some(&stars)).expect_err("no class").to_string();
-    assert!(said.contains("class `2`"), "{said}");
+    assert!(said.contains("class `2`") && said.contains("predict = \"number\""), "{said}");
 }
 
 #[test]
@@ -306,6 +306,14 @@ fn whole_numbers_are_numbers_or_classes_as_the_recipe_says() {
     let number = table(prices, "predict = \"number\"\n").expect("valid");
     assert!(matches!(&number.wanted, Wanted::Numbers(of) if *of == [100.0, 120.0, 90.0]));
     assert_eq!(classes(&table(prices, "").expect("valid")).1, ["90", "100", "120"]);
+    let many: String = (100..130).map(|price| format!("{price},{price}\n")).collect();
+    let doubted = |more: &str| {
+        let native =
+            native(&format!("task = \"table\"\narchitecture = \"mlp\"\ntarget = \"y\"\n{more}"));
+        table(&format!("x,y\n{many}"), more).expect("valid").doubt(&native)
+    };
+    assert!(doubted("").expect("30 classes").contains("`y` is read as 30 classes"));
+    assert_eq!(doubted("predict = \"class\"\n"), None);
     let years = "x,y\n1,2001\n2,1999\n";
     assert!(matches!(table(years, "").expect("valid").wanted, Wanted::Numbers(_)));
     let class = table(years, "predict = \"class\"\n").expect("valid");

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use hospes_confine::left::{self, LeftError};
 use hospes_confine::{ConfineError, Confined, Ended};
 
-use crate::contract::{DATA_FAULTS, Job, MODEL};
+use crate::contract::{DATA_FAULTS, Job, MODEL, SETTINGS_UNFIT};
 use crate::events::{Event, Events, Pattern};
 use crate::listener::Listener;
 use crate::log::Log;
@@ -66,6 +66,8 @@ pub enum RunError {
     Start(#[source] ConfineError),
     #[error("the data have faults{}", listed(lines))]
     Faulty { lines: Vec<String> },
+    #[error("the settings do not fit the data{}", listed(lines))]
+    Unfit { lines: Vec<String> },
     #[error("the trainer did not end well: {how}{}", shown(lines))]
     Failed { how: String, lines: Vec<String> },
     #[error(
@@ -146,9 +148,10 @@ pub fn run(
     listener.look(limits.event_bytes_max, tell)?;
     let lines = listener.last_lines();
     if !ended.is_success() {
-        return Err(match is_of_data(&ended) {
-            true => RunError::Faulty { lines },
-            false => RunError::Failed { how: how(ended), lines },
+        return Err(match code(&ended) {
+            Some(DATA_FAULTS) => RunError::Faulty { lines },
+            Some(SETTINGS_UNFIT) => RunError::Unfit { lines },
+            _ => RunError::Failed { how: how(ended), lines },
         });
     }
     let model = left::read(&job.folder, Path::new(MODEL), limits.model_bytes_max)?;
@@ -181,8 +184,11 @@ fn spent() -> f64 {
     ticks.sum::<u64>() as f64 / rustix::param::clock_ticks_per_second() as f64
 }
 
-fn is_of_data(ended: &Ended) -> bool {
-    matches!(ended, Ended::With(status) if status.code() == Some(DATA_FAULTS.into()))
+fn code(ended: &Ended) -> Option<u8> {
+    match ended {
+        Ended::With(status) => status.code().and_then(|code| u8::try_from(code).ok()),
+        Ended::AtDeadline | Ended::Stopped => None,
+    }
 }
 
 fn how(ended: Ended) -> String {

@@ -252,6 +252,8 @@ fn a_script_that_fails_or_leaves_no_model_says_so() {
     assert!(failed.contains("code 3") && failed.contains("no such column"), "{failed}");
     let faulty = said("echo no such column >&2; exit 65");
     assert_eq!(faulty, "the data have faults:\n  no such column");
+    let unfit = said("echo too many units; exit 78");
+    assert_eq!(unfit, "the settings do not fit the data:\n  too many units");
     assert!(said("true").contains("left no model"));
     assert!(said("kill -9 $$").contains("did not end well"));
 }
