@@ -183,7 +183,7 @@ impl Train {
                 checkpoints.display()
             )),
             (false, true) if !has_ended => screen.note(
-                "starting anew: the checkpoint of an interrupted training is removed; `--resume` would go on after it",
+                "starting anew: the checkpoint of an earlier training is removed; `--resume` would have gone on after it",
             ),
             _ => {}
         }
