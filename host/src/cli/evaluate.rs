@@ -14,7 +14,7 @@ use super::MakeRuntime;
 use crate::backend::BackendKind;
 use crate::convert::{EXPECTED, EXPECTED_LABELS};
 use crate::data::croissant::Croissant;
-use crate::data::{self, DataSet, LabelKind, PictureOptions};
+use crate::data::{self, DataError, DataSet, LabelKind, Labels, PictureOptions, Problem};
 use crate::evaluate::{
     Answers, Evaluator, Feed, Figures, Loaded, Metric, Preparation, RUNS, Report, Rows, Run,
     interleaved, judge, profile,
@@ -116,6 +116,16 @@ pub(super) struct Pictures {
 }
 
 impl Pictures {
+    /// Why data were not read, and the option that helps with pictures.
+    pub(super) fn refused(&self, error: DataError) -> Failure {
+        let differ = error.has(|problem| matches!(problem, Problem::PictureSize { .. }));
+        let failure = Failure::from(error);
+        match differ {
+            true => failure.fix("scale all pictures to one size with `--size WIDTHxHEIGHT`"),
+            false => failure,
+        }
+    }
+
     /// How a folder of them is read.
     pub(super) fn options(&self) -> PictureOptions {
         PictureOptions { size: self.size, channels: None }
@@ -131,6 +141,10 @@ impl Pictures {
         }
     }
 }
+
+/// What is said of labels such as 0.0 and 1.0, if the model tells classes apart.
+const READ_AS_NUMBERS: &str =
+    "the labels are read as numbers; `--metric accuracy` reads them as classes";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum MetricName {
@@ -164,7 +178,7 @@ impl Evaluate {
         }
         let model = Model::read(&self.model)?;
         let reference = self.reference.as_deref().map(Model::read).transpose()?;
-        let (data, licence) = self.read_data()?;
+        let (data, licence) = self.read_data(&model)?;
         let metric = self.metric(&data)?;
         let said = self.report.as_deref().map(|path| Said::read(path, &data)).transpose()?;
         // Without its folder: a report can become part of a bundle, and where the data lie is nobody's business.
@@ -204,7 +218,8 @@ impl Evaluate {
     }
 
     /// The rows, and their licence if a `croissant.json` beside them names one.
-    fn read_data(&self) -> Result<(DataSet, Option<String>), Failure> {
+    fn read_data(&self, model: &Model) -> Result<(DataSet, Option<String>), Failure> {
+        let text = [self.text.clone(), model.text_columns()].concat();
         let options = data::Options {
             label: self.label.clone(),
             labels: match self.metric {
@@ -212,11 +227,19 @@ impl Evaluate {
                 Some(MetricName::Accuracy) => LabelKind::Classes,
                 _ => LabelKind::Auto,
             },
-            text: self.text.clone(),
+            text,
             pictures: self.pictures.options(),
             ..data::Options::default()
         };
-        let whole = data::read(&self.data, &options)?;
+        let whole = data::read(&self.data, &options).map_err(|error| {
+            let is_text = error.has(|problem| matches!(problem, Problem::NotNumber { .. }));
+            match is_text {
+                true => Failure::from(error).fix(
+                    "correct the cells, leave those empty that are missing, or name a column of texts with `--text NAME`",
+                ),
+                false => self.pictures.refused(error),
+            }
+        })?;
         let described = Croissant::beside(&self.data)?;
         if let Some(described) = &described {
             described.check(&whole)?;
@@ -337,7 +360,17 @@ impl Evaluate {
                 metric.name()
             ));
         }
-        Ok(Some(judge(fitting, answers, output, labels, compared)?))
+        let are_numbers = self.metric.is_none()
+            && fitting == Metric::R2
+            && matches!(labels, Some(Labels::Numbers(numbers)) if numbers.iter().all(|number| number.fract() == 0.0))
+            && !answers.is_single_number(output)?;
+        if are_numbers && !report.notes.iter().any(|note| note == READ_AS_NUMBERS) {
+            report.notes.push(READ_AS_NUMBERS.to_owned());
+        }
+        match judge(fitting, answers, output, labels, compared) {
+            Err(error) if are_numbers => Err(Failure::from(error).fix(READ_AS_NUMBERS)),
+            judged => Ok(Some(judged?)),
+        }
     }
 
     /// The backends to measure on.
@@ -374,7 +407,7 @@ impl Evaluate {
                     refused = Failure::from(error).during("the reference cannot be loaded");
                 }
                 Ok(loaded) => {
-                    let feed = Feed::new(loaded.signature(), data, &self.pictures.preparation());
+                    let feed = loaded.feed(data, &self.pictures.preparation());
                     let feed = feed.during(|| "the data do not fit the reference".into())?;
                     return Ok(loaded.answers(&feed, |_| {}).await?);
                 }
@@ -405,7 +438,7 @@ impl Evaluate {
         let mut computed = Vec::new();
         for model in &loaded {
             let backend = model.backend();
-            let feed = Feed::new(model.signature(), data, &self.pictures.preparation());
+            let feed = model.feed(data, &self.pictures.preparation());
             let feed = feed.during(|| "the data do not fit the model".into())?;
             progress.step(&format!("computing {} rows on {backend}", data.rows()));
             let answers = match model.answers(&feed, |_| {}).await {

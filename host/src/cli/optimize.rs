@@ -11,10 +11,11 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::evaluate::Pictures;
+use super::evaluate::subject::text_columns;
 use super::{MakeRuntime, serve};
 use crate::convert::{EXPECTED, EXPECTED_LABELS};
 use crate::data::{self, DataSet, Options};
-use crate::evaluate::{Feed, ModelSignature, class_names};
+use crate::evaluate::{Feed, ModelSignature, TrainedColumn, class_names, trained_columns};
 use crate::optimize::execute::{Metric, Rows};
 use crate::optimize::{Limits, Made, Method, Report, Task, judge, make};
 use hospes_cli::Context;
@@ -108,13 +109,13 @@ impl Optimize {
         self.plot.as_deref().map_or(Ok(()), |plot| self.force.check_whole(plot))?;
         let model = std::fs::read(&self.model);
         let model = Bytes::from(model.map_err(|error| Failure::file("read", &self.model, &error))?);
-        let sets = self.read_data()?;
+        let sets = self.read_data(text_columns(&model))?;
         let config = serve::config(None, self.host_data.clone())?;
         let runtime = make_runtime().during(|| "cannot start threads".into())?;
         let workers = Workers::start(runtime, &config)?;
         let signature = workers.signature(&model)?;
-        let classes = class_names(&model);
-        let rows = |set| self.rows(set, &signature, classes.clone());
+        let own = (class_names(&model), trained_columns(&model));
+        let rows = |set| self.rows(set, &signature, &own);
         let held_out = rows(&sets.0)?;
         let calibration = sets.1.as_ref().map(rows).transpose()?;
         let usual = Method::ALL.into_iter().filter(|method| method.is_usual());
@@ -145,12 +146,13 @@ impl Optimize {
     }
 
     /// The held-out data, and those for calibration.
-    fn read_data(&self) -> Result<(DataSet, Option<DataSet>), Failure> {
-        let label = self.label.clone();
-        let options = Options { label, pictures: self.pictures.options(), ..Options::default() };
+    fn read_data(&self, text: Vec<String>) -> Result<(DataSet, Option<DataSet>), Failure> {
+        let (label, pictures) = (self.label.clone(), self.pictures.options());
+        let options = Options { label, text, pictures, ..Options::default() };
         // Answers that `hospes convert` compares with may be in the same file.
         let read = |path: &Path| -> Result<DataSet, Failure> {
-            Ok(data::read(path, &options)?.without(&[EXPECTED, EXPECTED_LABELS]))
+            let read = data::read(path, &options).map_err(|error| self.pictures.refused(error))?;
+            Ok(read.without(&[EXPECTED, EXPECTED_LABELS]))
         };
         let held_out = read(&self.data)?;
         let Some(path) = &self.calibrate else { return Ok((held_out, None)) };
@@ -168,14 +170,16 @@ impl Optimize {
         &self,
         set: &DataSet,
         signature: &ModelSignature,
-        classes: Option<Vec<String>>,
+        (classes, columns): &(Option<Vec<String>>, Option<Vec<TrainedColumn>>),
     ) -> Result<Rows, Failure> {
         let count = set.rows().min(self.rows.get());
         let first = set.select(&(0..count).collect::<Vec<_>>());
-        let feed = Feed::new(signature, &first, &self.pictures.preparation());
+        let preparation = self.pictures.preparation();
+        let feed = Feed::of_trained(signature, columns.as_deref(), &first, &preparation);
         let feed = feed.during(|| "the data do not fit the model".into())?;
         let inputs = (0..count).map(|at| feed.inputs(at..at + 1)).collect::<Result<_, _>>()?;
-        Ok(Rows { inputs, labels: first.labels().cloned(), batch: feed.batch(), classes })
+        let (batch, classes) = (feed.batch(), classes.clone());
+        Ok(Rows { inputs, labels: first.labels().cloned(), batch, classes })
     }
 
     fn answer(&self, report: &Report, best: Option<Made>) -> Result<Answer, Failure> {

@@ -7,6 +7,7 @@ mod teacher;
 mod text;
 mod trainer;
 
+use std::cell::{OnceCell, RefCell};
 use std::collections::BTreeMap;
 use std::fs;
 use std::num::NonZeroUsize;
@@ -134,7 +135,7 @@ impl Train {
         // Whoever does not agree to the calls keeps an earlier model.
         let (tables, embeddings) = plan.embed_texts(context, self.yes)?;
         let confined = tables.iter().fold(confined, Confined::reading);
-        self.make_folders(&plan)?;
+        self.make_folders(&plan, context.screen)?;
         plan.ask_teacher(&config, make_runtime, context.screen)?;
         let made = plan.made(is_confined, started, embeddings.as_ref());
         let mut finished = self.train(&plan, confined, context.screen)?;
@@ -171,7 +172,21 @@ impl Train {
     }
 
     /// Makes the folders of the results and of the trainer. Whatever this training comes to, none of its files is then one of an earlier one.
-    fn make_folders(&self, plan: &Plan) -> Result<(), Failure> {
+    fn make_folders(&self, plan: &Plan, screen: Screen) -> Result<(), Failure> {
+        let checkpoints = plan.job.checkpoints();
+        let is_there = fs::read_dir(&checkpoints).is_ok_and(|mut found| found.next().is_some());
+        // A model says that the training has ended: whoever replaces it wants a new one.
+        let has_ended = plan.out.join(MODEL).exists();
+        match (self.resume, is_there) {
+            (true, false) => screen.note(&format!(
+                "nothing to resume: there is no checkpoint in `{}`, so the training starts anew",
+                checkpoints.display()
+            )),
+            (false, true) if !has_ended => screen.note(
+                "starting anew: the checkpoint of an earlier training is removed; `--resume` would have gone on after it",
+            ),
+            _ => {}
+        }
         fs::create_dir_all(&plan.out).map_err(|error| Failure::file("make", &plan.out, &error))?;
         FILES.iter().try_for_each(|name| prepare::remove(&plan.out.join(name)))?;
         Ok(prepare::prepare(&plan.job, !self.resume)?)
@@ -320,35 +335,44 @@ fn patterns(recipe: &Recipe) -> Result<Vec<Pattern>, Failure> {
 
 /// Shows what the trainer says.
 struct Told {
-    progress: Progress,
+    /// While Hospes' own trainer reads the data. It ends with the first event.
+    reading: RefCell<Option<Progress>>,
+    training: OnceCell<Progress>,
     screen: Screen,
     epochs: Option<u32>,
-    epoch: std::cell::Cell<u64>,
 }
 
 impl Told {
     fn new(screen: Screen, recipe: &Recipe) -> Self {
-        let epochs = match recipe.trainer() {
-            Trainer::Native(native) => Some(native.epochs_in_all()),
-            Trainer::Command(_) => None,
+        let (epochs, reading) = match recipe.trainer() {
+            Trainer::Native(native) => {
+                (Some(native.epochs_in_all()), Some(screen.spinner("checking the data")))
+            }
+            Trainer::Command(_) => (None, None),
         };
-        Self {
-            progress: screen.part_bar("training"),
-            screen,
-            epochs,
-            epoch: std::cell::Cell::new(1),
+        let told =
+            Self { reading: RefCell::new(reading), training: OnceCell::new(), screen, epochs };
+        // A script need not say anything.
+        if told.epochs.is_none() {
+            told.training();
         }
+        told
+    }
+
+    fn training(&self) -> &Progress {
+        self.reading.take();
+        self.training.get_or_init(|| self.screen.part_bar("training"))
     }
 
     fn tell(&self, event: &Event) {
+        let progress = self.training();
         if let Some(part) = event.progress {
-            self.progress.part(part);
+            progress.part(part);
         }
         let mut line = String::new();
         if let Some(epoch) = event.epoch {
             let of = self.epochs.map(|epochs| format!("/{epochs}")).unwrap_or_default();
             line = format!("epoch {epoch}{of}");
-            self.epoch.set(epoch + 1);
         }
         for (name, value) in &event.metrics {
             line += &format!("  {name} {value:.4}");
@@ -357,7 +381,7 @@ impl Told {
             line += &format!("  {message}");
         }
         if !line.is_empty() && !self.screen.is_json() {
-            self.progress.line(&printable(line.trim_start()));
+            progress.line(&printable(line.trim_start()));
         }
     }
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use hospes_core::tensor::{DataType, Tensor};
 use hospes_data::{Classes, DataError, DataSet, LabelKind, Labels, Options};
 use hospes_training::Native;
-use hospes_training::native::Task;
+use hospes_training::native::{Predict, Task};
 
 /// Rows, each with what is to be learnt of it.
 #[derive(Debug, Clone)]
@@ -87,8 +87,6 @@ pub enum RowsError {
         "all rows of data set `train` have the same {what}, so there is nothing to learn: check the labels"
     )]
     Same { what: &'static str },
-    #[error("class `{class}` has no row in data set `train`: add rows, or take the class out")]
-    Empty { class: String },
     #[error(
         "data set `train` has {rows} rows, too few to hold some out for early stopping: leave out `early_stop`, or add rows"
     )]
@@ -97,6 +95,14 @@ pub enum RowsError {
 
 /// Most categories of a column.
 const CATEGORIES_MAX: usize = 1_000;
+
+/// More whole numbers than these are rarely classes.
+const CLASSES_USUAL: usize = 20;
+
+/// Whether a class has a whole number as its name.
+fn is_number(name: &str) -> bool {
+    name.parse::<i64>().is_ok()
+}
 
 impl Rows {
     /// Reads a data set. One that is not `train` must be `like` it.
@@ -113,7 +119,10 @@ impl Rows {
             Some(Wanted::Classes { .. }) => LabelKind::Classes,
             Some(Wanted::Numbers(_)) => LabelKind::Numbers,
             None if native.task == Task::Image => LabelKind::Classes,
-            None => LabelKind::Auto,
+            None => native.predict.map_or(LabelKind::Auto, |predict| match predict {
+                Predict::Class => LabelKind::Classes,
+                Predict::Number => LabelKind::Numbers,
+            }),
         };
         let text: Vec<String> = match like.map(|rows| &rows.inputs) {
             Some(Inputs::Cells { columns, .. }) => {
@@ -137,7 +146,7 @@ impl Rows {
             wanted: wanted(set, &read, native)?,
         };
         match like {
-            Some(like) => rows.check_like(set, like),
+            Some(like) => rows.check_like(set, native, like),
             None => rows.check_learnable(),
         }
     }
@@ -147,6 +156,19 @@ impl Rows {
             Wanted::Classes { of, .. } => of.len(),
             Wanted::Numbers(numbers) => numbers.len(),
         }
+    }
+
+    /// What is said if the target looks like a number, but is read as classes.
+    pub fn doubt(&self, native: &Native) -> Option<String> {
+        let Wanted::Classes { names, .. } = &self.wanted else { return None };
+        let target = native.target.as_ref().filter(|_| native.predict.is_none())?;
+        let is_doubtful = names.len() > CLASSES_USUAL && names.iter().all(|name| is_number(name));
+        is_doubtful.then(|| {
+            format!(
+                "`{target}` is read as {} classes: if it is a number, write predict = \"number\"",
+                names.len()
+            )
+        })
     }
 
     /// How many numbers the network answers.
@@ -197,20 +219,12 @@ impl Rows {
             Wanted::Numbers(numbers) if numbers.iter().all(|number| *number == numbers[0]) => {
                 Err(RowsError::Same { what: "number" })
             }
-            Wanted::Classes { of, names } => {
-                let mut seen = vec![false; names.len()];
-                of.iter().for_each(|class| seen[*class as usize] = true);
-                match seen.iter().position(|seen| !seen) {
-                    Some(class) => Err(RowsError::Empty { class: names[class].clone() }),
-                    None => Ok(self),
-                }
-            }
-            Wanted::Numbers(_) => Ok(self),
+            Wanted::Classes { .. } | Wanted::Numbers(_) => Ok(self),
         }
     }
 
     /// Data of another shape or other classes would give figures about another model.
-    fn check_like(mut self, set: &str, like: &Self) -> Result<Self, RowsError> {
+    fn check_like(mut self, set: &str, native: &Native, like: &Self) -> Result<Self, RowsError> {
         let differs = |difference: String| RowsError::Differs { set: set.to_owned(), difference };
         if let (Inputs::Pictures { shape, .. }, Inputs::Pictures { shape: other, .. }) =
             (&self.inputs, &like.inputs)
@@ -231,7 +245,11 @@ impl Rows {
                 .map(|name| wanted.iter().position(|other| other == name).ok_or(name))
                 .collect();
             let places = places.map_err(|name| {
-                differs(format!("it has class `{name}`, which `train` does not have"))
+                let fix = match is_number(name) && native.task != Task::Image {
+                    true => ": for a target that is a number, write predict = \"number\"",
+                    false => "",
+                };
+                differs(format!("it has class `{name}`, which `train` does not have{fix}"))
             })?;
             for class in of.iter_mut() {
                 *class = u32::try_from(places[*class as usize]).expect("invariant: few classes");
@@ -280,7 +298,7 @@ fn wanted(set: &str, read: &DataSet, native: &Native) -> Result<Wanted, RowsErro
     };
     match read.labels() {
         None => Err(RowsError::NoLabels { set: set.to_owned(), fix }),
-        Some(Labels::Classes(classes)) => Ok(named(classes)),
+        Some(Labels::Classes(classes)) => Ok(named(&classes.occurring())),
         Some(Labels::Numbers(_)) if native.task == Task::Image => {
             Err(RowsError::Numbers { set: set.to_owned() })
         }

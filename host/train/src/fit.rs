@@ -45,6 +45,8 @@ pub struct Part {
     /// Before the names of its metrics.
     pub prefix: &'static str,
     pub epochs: u32,
+    /// Whether no other part comes after it.
+    pub is_last: bool,
     /// Epochs of earlier parts.
     pub before: u32,
     /// The weights that it begins with; otherwise those of the seed.
@@ -91,7 +93,13 @@ impl Training<'_> {
     ) -> Result<Vec<Vec<f32>>, FitError> {
         let mut state = self.begin(checkpoint, of)?;
         state.head.events.iter().for_each(&mut *tell);
-        while state.head.epochs < self.part.epochs && !self.is_over(&state.head) {
+        // Of earlier parts only the one that was interrupted.
+        if state.head.epochs > 0 && (self.part.is_last || !self.has_ended(&state.head)) {
+            let epoch = self.part.before + state.head.epochs;
+            let message = Some(format!("resuming after epoch {epoch}"));
+            tell(&Event { message, ..Event::default() });
+        }
+        while !self.has_ended(&state.head) {
             let epoch = state.head.epochs + 1;
             let loss = self.epoch(&mut state, epoch, tell)?;
             if !loss.is_finite() {
@@ -105,8 +113,26 @@ impl Training<'_> {
             tell(&event);
         }
         match state.best {
-            Some(best) => Ok(best),
+            Some(best) => {
+                tell(&self.kept(&state.head));
+                Ok(best)
+            }
             None => read_all(&state.weights),
+        }
+    }
+
+    /// The figures of the weights that are kept, said last: those of later epochs are of weights that nobody gets.
+    fn kept(&self, head: &Head) -> Event {
+        let ago = head.best.map_or(0, |(_, ago)| ago);
+        let kept = head.epochs.saturating_sub(ago);
+        let event = (kept as usize).checked_sub(1).and_then(|at| head.events.get(at));
+        let epoch = self.part.before + kept;
+        Event {
+            epoch: Some(u64::from(epoch)),
+            metrics: event.map(|event| event.metrics.clone()).unwrap_or_default(),
+            progress: Some(self.progress(f64::from(self.part.epochs))),
+            message: Some(format!("kept epoch {epoch}")),
+            ..Event::default()
         }
     }
 
@@ -169,11 +195,12 @@ impl Training<'_> {
         Ok(Checkpoint { head: state.head.clone(), numbers })
     }
 
-    fn is_over(&self, head: &Head) -> bool {
-        match (self.native.early_stop, head.best) {
-            (Some(EarlyStop { patience, .. }), Some((_, ago))) => ago >= patience,
-            (_, _) => false,
-        }
+    fn has_ended(&self, head: &Head) -> bool {
+        let is_patient = match (self.native.early_stop, head.best) {
+            (Some(EarlyStop { patience, .. }), Some((_, ago))) => ago < patience,
+            (_, _) => true,
+        };
+        head.epochs >= self.part.epochs || !is_patient
     }
 
     /// One pass over the rows. Returns the mean loss.
@@ -283,10 +310,8 @@ impl Training<'_> {
             }
         }
         if let Some(test) = self.test {
-            // With early stopping, the figures are of the weights that would be kept.
-            let kept = state.best.as_ref().map(|best| self.on_device(best, &self.device));
             let all: Vec<usize> = (0..test.count()).collect();
-            let figures = self.evaluate(kept.as_ref().unwrap_or(&state.weights), test, &all)?;
+            let figures = self.evaluate(&state.weights, test, &all)?;
             metrics.insert("test_loss".into(), figures.loss);
             metrics.insert(score.into(), figures.score);
         }

@@ -25,11 +25,12 @@ use std::process::ExitCode;
 
 use burn_tensor::Device;
 use hospes_core::id::Hasher;
+use hospes_training::contract::{DATA_FAULTS, SETTINGS_UNFIT};
 use hospes_training::{Event, Native};
 
 use crate::data::{Rows, RowsError, Wanted};
 use crate::fit::{Part, Training};
-use crate::net::Net;
+use crate::net::{Net, NetError};
 use crate::parts::Learnt;
 use crate::prepare::Preparation;
 use crate::teacher::Soft;
@@ -79,7 +80,13 @@ fn main() -> ExitCode {
             }
             // If nobody listens, the exit code still says it.
             let _ = writeln!(std::io::stderr(), "{line}");
-            ExitCode::FAILURE
+            if error.is::<RowsError>() {
+                ExitCode::from(DATA_FAULTS)
+            } else if error.is::<NetError>() {
+                ExitCode::from(SETTINGS_UNFIT)
+            } else {
+                ExitCode::FAILURE
+            }
         }
     }
 }
@@ -131,7 +138,7 @@ fn run(job: &Job) -> Result<(), Failure> {
         }
     };
     let training = Training {
-        part: Part { prefix: "", epochs: native.epochs, before: 0, first: None },
+        part: Part { prefix: "", epochs: native.epochs, is_last: true, before: 0, first: None },
         native,
         net: &net,
         preparation: &preparation,
@@ -152,6 +159,8 @@ fn run(job: &Job) -> Result<(), Failure> {
             failed = Some(error);
         }
     };
+    // The data are sound: from here on it is a training.
+    tell(&Event { progress: Some(0.0), message: rows.doubt(native), ..Event::default() });
     let hasher = Hasher::default()
         .with(&serde_json::to_vec(native)?)
         .with(&serde_json::to_vec(&preparation)?);

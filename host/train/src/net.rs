@@ -53,6 +53,15 @@ pub enum NetError {
         "the network would have {found} weights, the limit is {PARAMETERS_MAX}: use smaller `widths` or smaller pictures"
     )]
     Large { found: usize },
+    #[error(
+        "the first layer after the picture has 1 unit, which the backend tract does not take: use at least 2 in `widths`"
+    )]
+    One,
+    #[error(
+        "pruning with share {share} leaves 1 unit of the first layer after the picture, which the backend tract does not take: use a \
+         smaller share, or larger `widths`"
+    )]
+    Pruned { share: f64 },
 }
 
 /// Most weights.
@@ -104,7 +113,23 @@ impl Net {
             }
         }
         builder.linear(outputs)?;
-        Ok(builder.net)
+        let net = builder.net;
+        match native.prune.map(|prune| prune.share) {
+            _ if net.units_of_pictures() == Some(1) => Err(NetError::One),
+            Some(share) if net.units_of_pictures().map(|units| kept(units, share)) == Some(1) => {
+                Err(NetError::Pruned { share })
+            }
+            _ => Ok(net),
+        }
+    }
+
+    /// The units of a hidden layer that takes a picture's numbers. tract folds `Flatten` into its product, and cannot fold that of one unit.
+    fn units_of_pictures(&self) -> Option<usize> {
+        let flatten = self.layers.iter().position(|layer| *layer == Layer::Flatten)?;
+        match self.layers[flatten + 1..] {
+            [Layer::Linear { parameter }, _, ..] => self.parameters[parameter].dims.last().copied(),
+            _ => None,
+        }
     }
 
     pub fn parameters(&self) -> &[Parameter] {
@@ -219,6 +244,11 @@ impl Net {
     }
 }
 
+/// How many of a layer's channels or units pruning leaves.
+fn kept(units: usize, share: f64) -> usize {
+    ((units as f64 * (1.0 - share)).ceil() as usize).max(1)
+}
+
 /// What is kept of a layer's channels or units.
 struct Kept {
     of: usize,
@@ -271,9 +301,8 @@ impl<'w> Units<'w> {
         let mut ordered: Vec<(f64, usize)> =
             (0..self.outputs).map(|output| (strength(output), output)).collect();
         ordered.sort_by(|one, other| other.0.total_cmp(&one.0).then(one.1.cmp(&other.1)));
-        let kept = ((self.outputs as f64 * (1.0 - share)).ceil() as usize).max(1);
         let mut kept: Vec<usize> =
-            ordered.into_iter().take(kept).map(|(_, output)| output).collect();
+            ordered.into_iter().take(kept(self.outputs, share)).map(|(_, output)| output).collect();
         kept.sort_unstable();
         kept
     }

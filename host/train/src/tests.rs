@@ -43,6 +43,8 @@ fn bars(count: usize) -> Rows {
 
 struct Trained {
     weights: Result<Vec<Vec<f32>>, FitError>,
+    /// What it said of a checkpoint.
+    resumed: Option<String>,
     events: Vec<Event>,
 }
 
@@ -53,7 +55,7 @@ fn train(native: &Native, checkpoint: &Path, stop: Option<usize>) -> Option<Trai
     let net = Net::new(native, &preparation.shape(), rows.outputs()).expect("it fits");
     let (learnt, held) = crate::split(&rows, native).expect("enough rows");
     let training = Training {
-        part: Part { prefix: "", epochs: native.epochs, before: 0, first: None },
+        part: Part { prefix: "", epochs: native.epochs, is_last: true, before: 0, first: None },
         native,
         net: &net,
         preparation: &preparation,
@@ -66,19 +68,24 @@ fn train(native: &Native, checkpoint: &Path, stop: Option<usize>) -> Option<Trai
         device: Device::flex(),
     };
     std::fs::create_dir_all(checkpoint).expect("made");
-    let mut events = Vec::new();
+    let (mut events, mut resumed) = (Vec::new(), None);
     let run = || {
         let mut tell = |event: &Event| {
             if Some(events.len()) == stop {
                 std::panic::resume_unwind(Box::new("stopped"));
             }
-            events.push(event.clone());
+            match &event.message {
+                Some(message) if message.starts_with("resuming") => {
+                    resumed = Some(message.clone());
+                }
+                _ => events.push(event.clone()),
+            }
         };
         parts::train(&training, checkpoint, Digest::of(b"bars"), &mut tell)
             .map(|learnt| learnt.weights)
     };
     let weights = catch_unwind(AssertUnwindSafe(run)).ok()?;
-    Some(Trained { weights, events })
+    Some(Trained { weights, events, resumed })
 }
 
 const CNN: &str = "task = \"image\"\narchitecture = \"cnn\"\nwidths = [4, 8]\nepochs = 6\nbatch = 20\n
@@ -98,6 +105,7 @@ fn a_network_learns_and_a_resumed_training_ends_the_same() {
     let resumed = train(&native, &folder.path().join("b"), None).expect("it ends");
     assert_eq!(resumed.weights.expect("trained"), weights);
     assert_eq!(resumed.events, whole.events);
+    assert_eq!((whole.resumed, resumed.resumed), (None, Some("resuming after epoch 4".into())));
     let other = crate::tests::native(&format!("{CNN}seed = 2\n"));
     let other = train(&other, &folder.path().join("c"), None).expect("it ends");
     assert_ne!(other.weights.expect("trained"), weights);
@@ -110,8 +118,16 @@ fn early_stopping_keeps_the_best_weights_and_survives_a_stop() {
     let native = native(&text);
     let folder = tempfile::tempdir().expect("a folder");
     let whole = train(&native, &folder.path().join("a"), None).expect("it ends");
-    let losses: Vec<f64> =
-        whole.events.iter().map(|event| event.metrics["validation_loss"]).collect();
+    let (kept, epochs) = whole.events.split_last().expect("some");
+    let losses: Vec<f64> = epochs.iter().map(|event| event.metrics["validation_loss"]).collect();
+    // All figures are of one network: the one that is kept, not the last one.
+    let least = losses.iter().copied().fold(f64::INFINITY, f64::min);
+    let at = losses.iter().position(|loss| *loss == least).expect("one");
+    assert_eq!(kept.message, Some(format!("kept epoch {}", at + 1)));
+    assert_eq!((kept.epoch, &kept.metrics), (epochs[at].epoch, &epochs[at].metrics));
+    let test = bars(200);
+    let weights = whole.weights.as_ref().expect("trained");
+    assert_eq!(accuracy(&native, weights, &test), kept.metrics["accuracy"]);
     if losses.len() < 40 {
         let best = losses.iter().copied().fold(f64::INFINITY, f64::min);
         assert!(losses[losses.len() - 2..].iter().all(|loss| *loss >= best), "{losses:?}");
@@ -120,6 +136,30 @@ fn early_stopping_keeps_the_best_weights_and_survives_a_stop() {
     assert!(train(&native, &folder.path().join("b"), Some(losses.len() - 2)).is_none());
     let resumed = train(&native, &folder.path().join("b"), None).expect("it ends");
     assert_eq!(resumed.weights.expect("trained"), whole.weights.expect("trained"));
+}
+
+/// How many rows a network of these weights gets right.
+fn accuracy(native: &Native, weights: &[Vec<f32>], rows: &Rows) -> f64 {
+    let preparation = Preparation::of(&bars(600));
+    let net = Net::new(native, &preparation.shape(), rows.outputs()).expect("it fits");
+    let training = Training {
+        part: Part { prefix: "", epochs: 1, is_last: true, before: 0, first: None },
+        native,
+        net: &net,
+        preparation: &preparation,
+        answer: (1.0, 0.0),
+        rows,
+        learnt: Vec::new(),
+        held: Vec::new(),
+        test: None,
+        teacher: None,
+        device: Device::flex(),
+    };
+    let all: Vec<usize> = (0..rows.count()).collect();
+    let answers = training.answers(weights, rows, &all).expect("numbers");
+    let (of, _) = classes(rows);
+    let right = answers.chunks(2).zip(of).filter(|(row, of)| (row[1] > row[0]) == (*of == 1));
+    right.count() as f64 / rows.count() as f64
 }
 
 #[test]
@@ -140,6 +180,7 @@ fn a_pruned_network_is_narrower_and_trained_again() {
     let resumed = train(&native, &folder.path().join("b"), None).expect("it ends");
     assert_eq!(resumed.weights.expect("trained"), weights);
     assert_eq!(resumed.events, whole.events);
+    assert_eq!(resumed.resumed.as_deref(), Some("resuming after epoch 7"));
 }
 
 #[test]
@@ -199,6 +240,20 @@ fn networks_that_do_not_fit_are_refused() {
     assert!(Net::new(&mlp, &[3, 4000, 4000], 10).is_err());
 }
 
+#[test]
+fn one_unit_after_a_picture_is_refused_before_the_training() {
+    let refused = |more: &str| {
+        let native = native(&format!("task = \"image\"\narchitecture = \"mlp\"\n{more}"));
+        Net::new(&native, &[1, 8, 8], 2).err().map(|error| error.to_string()).unwrap_or_default()
+    };
+    assert!(refused("widths = [1]").contains("use at least 2 in `widths`"));
+    assert!(refused("widths = [3, 4]\nprune = { share = 0.7 }").contains("use a smaller share"));
+    // Later layers may have one.
+    assert_eq!(refused("widths = [3, 1]\nprune = { share = 0.5 }"), "");
+    let table = native("task = \"table\"\narchitecture = \"mlp\"\ntarget = \"y\"\nwidths = [1]\n");
+    assert!(Net::new(&table, &[4], 2).is_ok());
+}
+
 fn table(text: &str, more: &str) -> Result<Rows, RowsError> {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("t.csv");
@@ -220,6 +275,51 @@ fn tables_become_numbers_and_categories() {
     let number = table("x,y\n1,0.5\n2,1.5\n", "").expect("valid");
     assert!(matches!(number.wanted, Wanted::Numbers(_)));
     assert_eq!(number.outputs(), 1);
+}
+
+fn classes(rows: &Rows) -> (Vec<u32>, Vec<String>) {
+    match &rows.wanted {
+        Wanted::Classes { of, names } => (of.clone(), names.clone()),
+        Wanted::Numbers(numbers) => panic!("numbers: {numbers:?}"),
+    }
+}
+
+#[test]
+fn whole_numbers_that_do_not_begin_at_0_are_classes_without_gaps() {
+    let stars = table("x,y\n1,5\n2,1\n3,10\n4,5\n", "").expect("valid");
+    let names = ["1", "5", "10"].map(String::from).to_vec();
+    assert_eq!(classes(&stars), (vec![1, 0, 2, 1], names.clone()));
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("t.csv");
+    std::fs::write(&path, "x,y\n1,10\n2,1\n").expect("written");
+    let native = native("task = \"table\"\narchitecture = \"mlp\"\ntarget = \"y\"\n");
+    let test = Rows::read("test", &path, &native, Some(&stars)).expect("of two of the classes");
+    assert_eq!(classes(&test), (vec![2, 0], names));
+    std::fs::write(&path, "x,y\n1,2\n").expect("written");
+    let said = Rows::read("test", &path, &native, Some(&stars)).expect_err("no class").to_string();
+    assert!(said.contains("class `2`") && said.contains("predict = \"number\""), "{said}");
+}
+
+#[test]
+fn whole_numbers_are_numbers_or_classes_as_the_recipe_says() {
+    let prices = "x,y\n1,100\n2,120\n3,90\n";
+    let number = table(prices, "predict = \"number\"\n").expect("valid");
+    assert!(matches!(&number.wanted, Wanted::Numbers(of) if *of == [100.0, 120.0, 90.0]));
+    assert_eq!(classes(&table(prices, "").expect("valid")).1, ["90", "100", "120"]);
+    let many: String = (100..130).map(|price| format!("{price},{price}\n")).collect();
+    let doubted = |more: &str| {
+        let native =
+            native(&format!("task = \"table\"\narchitecture = \"mlp\"\ntarget = \"y\"\n{more}"));
+        table(&format!("x,y\n{many}"), more).expect("valid").doubt(&native)
+    };
+    assert!(doubted("").expect("30 classes").contains("`y` is read as 30 classes"));
+    assert_eq!(doubted("predict = \"class\"\n"), None);
+    let years = "x,y\n1,2001\n2,1999\n";
+    assert!(matches!(table(years, "").expect("valid").wanted, Wanted::Numbers(_)));
+    let class = table(years, "predict = \"class\"\n").expect("valid");
+    assert_eq!(classes(&class), (vec![1, 0], vec!["1999".into(), "2001".into()]));
+    let said = table("x,y\n1,a\n2,b\n", "predict = \"number\"\n").expect_err("texts").to_string();
+    assert!(said.contains("line 2, `y`: `a` is no number"), "{said}");
 }
 
 #[test]

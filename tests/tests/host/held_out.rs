@@ -141,6 +141,48 @@ fn a_model_of_one_number_is_not_judged_by_classes() {
     );
 }
 
+/// A model with these columns in its metadata, as `hospes train` writes them.
+fn trained(model: &[u8], columns: &Value) -> Vec<u8> {
+    let mut model = Model::read(model.to_vec()).expect("sound");
+    model.set_metadata("hospes.columns", columns.to_string());
+    model.write().expect("sound")
+}
+
+#[test]
+fn a_table_is_taken_by_the_columns_of_training() {
+    let desk = Desk::new();
+    let columns = json!([{ "name": "a" }, { "name": "b", "categories": ["blue", "red"] }]);
+    desk.write("line.onnx", trained(&line(), &columns));
+    // With an identifier, and in another order: 2 a + 3 where it is red + 1.
+    let table = "b,id,y,a\nred,7,7,1.5\nblue,8,1.5,0.25\nred,9,5,0.5\nblue,7,6,2.5\n";
+    desk.write("rows.csv", table);
+    let report = desk.evaluated(&["line.onnx", "--data", "rows.csv", "--metric", "r2"]);
+    assert_eq!(report["runs"][0]["figures"]["value"], 1.0, "{report}");
+    // Four rows prove nothing, so nothing is written.
+    let optimize =
+        ["optimize", "line.onnx", "--data", "rows.csv", "--only", "graph", "-o", "s.onnx"];
+    assert_eq!(desk.json(1, &optimize)["compared_by"], "r2");
+    desk.write("green.csv", table.replace("blue,8", "green,8"));
+    let said = desk.refused(&["line.onnx", "--data", "green.csv"]);
+    assert!(said.contains("row 2, `b`: `green` is none of the texts"), "{said}");
+    desk.write("less.csv", "b,y\nred,7\nblue,1.5\n");
+    let said = desk.refused(&["line.onnx", "--data", "less.csv"]);
+    assert!(said.contains("no column `a`, which the model was trained with"), "{said}");
+}
+
+#[test]
+fn labels_that_look_like_fractions_are_classes_when_asked() {
+    let desk = Desk::new();
+    let scores = model(&rows(&[2]), &[&[1.0, 0.0], &[0.0, 1.0]], &[0.0, 0.0], None);
+    desk.write("scores.onnx", scores);
+    desk.write("rows.csv", "a,b,y\n1,0,0.0\n0,1,1.0\n0,2,1.0\n");
+    let said = desk.refused(&["scores.onnx", "--data", "rows.csv"]);
+    let advice = "labels are read as numbers; `--metric accuracy` reads them as classes";
+    assert!(said.contains(advice), "{said}");
+    let report = desk.evaluated(&["scores.onnx", "--data", "rows.csv", "--metric", "accuracy"]);
+    assert_eq!(report["runs"][0]["figures"]["value"], 1.0, "{report}");
+}
+
 #[test]
 fn folders_of_pictures_are_matched_by_the_model_s_names_for_its_classes() {
     let desk = Desk::new();

@@ -247,7 +247,11 @@ fn faults_are_named_before_anything_is_trained() {
     let folder = example("table.toml", &[]);
     let data = std::fs::read_to_string(folder.path().join("iris.csv")).expect("there");
     write(&folder.path().join("iris.csv"), data.replacen("5.0,3.6,1.4,0.2", "5.0,,1.4,0.2", 1));
-    refused(&train(folder.path(), &["table.toml"]), "sepal_width");
+    let output = train(folder.path(), &["table.toml"]);
+    refused(&output, "sepal_width");
+    refused(&output, "the data have faults");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!said.contains("training") && !said.contains("did not end well"), "{said}");
     write(&folder.path().join("iris.csv"), data.replacen("5.0,3.6,1.4,0.2", "5.0,1.4,0.2", 1));
     refused(&train(folder.path(), &["table.toml"]), "iris.csv");
     write(&folder.path().join("iris.csv"), &data);

@@ -214,7 +214,7 @@ mod tests {
             .collect();
         format!(
             r#"{{"version": 1, "recipe": {recipe}, "data": {{{}}}, "gate": [], "metrics": {{"accuracy": 0.905, "loss": 0.3,
-                "test_loss": 0.4, "validation_accuracy": 0.99, "validation_loss": 0.2}}}}"#,
+                "alone_accuracy": 0.95, "unpruned_accuracy": 0.96, "test_loss": 0.4, "validation_accuracy": 0.99, "validation_loss": 0.2}}}}"#,
             sets.join(", ")
         )
     }
@@ -225,7 +225,7 @@ mod tests {
         let report = trained(native, &["train", "test", "validation"]);
         let found = evaluations(report.as_bytes()).expect("figures").evaluations;
         let metrics: Vec<&str> = found.iter().map(|one| &*one.metric).collect();
-        assert_eq!(metrics, ["accuracy", "test_loss"], "neither loss nor validation");
+        assert_eq!(metrics, ["accuracy", "test_loss"], "not of other rows or networks");
         let Evaluation { data, data_sha256, value, by, .. } = &found[0];
         assert_eq!((&**data, *data_sha256), ("test", Some(Digest::of(b"test"))));
         assert_eq!((value.get(), *by), (0.905, FoundBy::Trainer));

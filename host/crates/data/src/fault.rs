@@ -29,6 +29,14 @@ pub enum DataError {
 }
 
 impl DataError {
+    /// Whether one of the faults listed is of this kind. Commands with an option for it say so.
+    pub fn has(&self, kind: impl Fn(&Problem) -> bool) -> bool {
+        match self {
+            Self::Faulty(faults) => faults.listed.iter().any(|fault| kind(&fault.problem)),
+            Self::Open { .. } | Self::Unknown { .. } => false,
+        }
+    }
+
     pub(crate) fn open(path: &Path) -> impl FnOnce(io::Error) -> Self {
         let path = path.to_owned();
         move |source| Self::Open { path, source }
@@ -155,10 +163,7 @@ pub enum Problem {
     Cells { seen: usize, expected: usize },
     #[error("it is not UTF-8: save the file as UTF-8")]
     NotUtf8,
-    #[error(
-        "`{seen}` is not a finite number, and most of the column is numbers: correct it, leave it empty if it is missing, or name \
-         the column as text"
-    )]
+    #[error("`{seen}` is not a finite number, and most of the column is numbers: correct it")]
     NotNumber { seen: String },
     #[error(
         "a cell has {bytes} bytes, more than the {max} allowed: shorten it, or leave the column out"
@@ -193,7 +198,7 @@ pub enum Problem {
     )]
     LabelClass { seen: String },
     #[error(
-        "there are more than {max} classes: name the labels as numbers, or name another column"
+        "there are more than {max} classes: read the labels as numbers, or name another column"
     )]
     Classes { max: usize },
     #[error("`{seen}` is no number, and the labels are to be numbers")]
@@ -219,8 +224,7 @@ pub enum Problem {
     #[error("the picture cannot be read: {0}")]
     Picture(String),
     #[error(
-        "the picture is {width} x {height} pixels, and the first is {first_width} x {first_height}: give a size to which all are \
-         scaled"
+        "the picture is {width} x {height} pixels, and the first is {first_width} x {first_height}: scale the pictures to one size"
     )]
     PictureSize { width: u32, height: u32, first_width: u32, first_height: u32 },
     #[error("its SHA-256 is `{seen}`, and `croissant.json` beside it says `{expected}`")]

@@ -53,6 +53,21 @@ impl Classes {
     pub fn names(&self) -> &[String] {
         &self.names
     }
+
+    /// The same without classes that no row has, in their order. Whole numbers from 1 to 5 are read as if there were a 0.
+    #[must_use]
+    pub fn occurring(&self) -> Self {
+        let mut seen = vec![false; self.names.len()];
+        self.of.iter().for_each(|class| seen[*class as usize] = true);
+        let mut places = Vec::with_capacity(seen.len());
+        let mut names = Vec::new();
+        for (name, seen) in self.names.iter().zip(seen) {
+            places.push(u32::try_from(names.len()).expect("invariant: few classes"));
+            names.extend(seen.then(|| name.clone()));
+        }
+        let of = self.of.iter().map(|class| places[*class as usize]).collect();
+        Self { of, names }
+    }
 }
 
 impl Labels {
@@ -99,6 +114,9 @@ impl Labels {
     pub(crate) fn of_texts(texts: &[String], kind: LabelKind) -> Result<Self, LabelFault> {
         if kind == LabelKind::Numbers {
             let parsed = texts.iter().enumerate().map(|(row, text)| {
+                if text.is_empty() {
+                    return Err(LabelFault { row: Some(row), problem: Problem::LabelMissing });
+                }
                 let number = text.parse().ok().filter(|number: &f64| number.is_finite());
                 let seen = || Problem::LabelNumber { seen: excerpt(text) };
                 number.ok_or_else(|| LabelFault { row: Some(row), problem: seen() })
@@ -110,8 +128,13 @@ impl Labels {
             return Self::of_whole(&whole, kind);
         }
         let numbers: Option<Vec<f64>> = texts.iter().map(|text| text.parse().ok()).collect();
-        if let (Some(numbers), LabelKind::Auto) = (numbers, kind) {
-            return Ok(Self::Numbers(numbers));
+        match (numbers, kind) {
+            (Some(numbers), LabelKind::Auto) => return Ok(Self::Numbers(numbers)),
+            // 1.0 is the class 1, as pandas writes whole numbers of a column in which one was missing.
+            (Some(numbers), _) if numbers.iter().copied().all(is_whole) => {
+                return Self::of_numbers(numbers, kind);
+            }
+            _ => {}
         }
         Self::named(texts)
     }
@@ -125,14 +148,29 @@ impl Labels {
                 return Ok(Self::Numbers(whole.iter().map(|n| *n as f64).collect()));
             }
             LabelKind::Classes if low >= 0 && high < CLASSES_MAX as i64 => {}
-            LabelKind::Classes => {
-                let texts: Vec<String> = whole.iter().map(i64::to_string).collect();
-                return Self::named(&texts);
-            }
+            LabelKind::Classes => return Self::of_far_apart(whole),
         }
         let of = whole.iter().map(|n| u32::try_from(*n).expect("invariant: small")).collect();
         let names = (0..=high).map(|n| n.to_string()).collect();
         Ok(Self::Classes(Classes { of, names }))
+    }
+
+    /// Classes of numbers that are too large or below 0 to be places themselves: those that occur, in their order.
+    fn of_far_apart(whole: &[i64]) -> Result<Self, LabelFault> {
+        let mut occurring = BTreeSet::new();
+        for number in whole {
+            if occurring.insert(*number) && occurring.len() > CLASSES_MAX {
+                let problem = Problem::Classes { max: CLASSES_MAX };
+                return Err(LabelFault { row: None, problem });
+            }
+        }
+        let occurring: Vec<i64> = occurring.into_iter().collect();
+        let of = whole.iter().map(|number| {
+            let class = occurring.binary_search(number).expect("invariant: just collected");
+            u32::try_from(class).expect("invariant: few classes")
+        });
+        let of = of.collect();
+        Ok(Self::Classes(Classes { of, names: occurring.iter().map(i64::to_string).collect() }))
     }
 
     pub(crate) fn of_numbers(numbers: Vec<f64>, kind: LabelKind) -> Result<Self, LabelFault> {
@@ -143,10 +181,9 @@ impl Labels {
             return Ok(Self::Numbers(numbers));
         }
         let whole = numbers.iter().enumerate().map(|(row, number)| {
-            let is_whole = number.fract() == 0.0 && number.abs() < 9e15;
             let problem = || Problem::LabelClass { seen: number.to_string() };
             let fault = || LabelFault { row: Some(row), problem: problem() };
-            if is_whole { Ok(*number as i64) } else { Err(fault()) }
+            if is_whole(*number) { Ok(*number as i64) } else { Err(fault()) }
         });
         Self::of_whole(&whole.collect::<Result<Vec<_>, _>>()?, kind)
     }
@@ -229,6 +266,10 @@ impl Labels {
     }
 }
 
+fn is_whole(number: f64) -> bool {
+    number.fract() == 0.0 && number.abs() < 9e15
+}
+
 /// What is wrong with labels, and in which row, from 0.
 #[derive(Debug)]
 pub(crate) struct LabelFault {
@@ -288,14 +329,29 @@ mod tests {
         }
         let signs = classes(Labels::of_texts(&texts(&["1", "-1"]), LabelKind::Classes));
         assert_eq!(signs, (vec![1, 0], texts(&["-1", "1"])));
+        let far = classes(Labels::of_texts(&texts(&["10", "-9", "2"]), LabelKind::Classes));
+        assert_eq!(far, (vec![2, 0, 1], texts(&["-9", "2", "10"])), "as numbers are ordered");
+        let written = classes(Labels::of_texts(&texts(&["1.0", "0.0"]), LabelKind::Classes));
+        assert_eq!(written, (vec![1, 0], texts(&["0", "1"])));
         let floats = classes(Labels::of_numbers(vec![0.0, 2.0], LabelKind::Classes));
         assert_eq!(floats.0, [0, 2]);
+    }
+
+    #[test]
+    fn whole_numbers_that_do_not_occur_can_be_left_out() {
+        let labels = Labels::of_whole(&[10, 2, 10, 7], LabelKind::Auto).expect("classes");
+        let occurring = labels.classes().expect("classes").occurring();
+        assert_eq!(occurring.of(), [2, 0, 2, 1]);
+        assert_eq!(occurring.names(), ["2", "7", "10"]);
+        assert_eq!(occurring.occurring(), occurring);
     }
 
     #[test]
     fn labels_of_the_wrong_kind_are_refused_with_their_row() {
         let fault = Labels::of_texts(&texts(&["1", "x"]), LabelKind::Numbers).expect_err("text");
         assert_eq!(fault.row, Some(1));
+        let fault = Labels::of_texts(&texts(&["1", ""]), LabelKind::Numbers).expect_err("none");
+        assert_eq!((fault.row, fault.problem), (Some(1), Problem::LabelMissing));
         let fault = Labels::of_numbers(vec![0.0, 0.5], LabelKind::Classes).expect_err("a half");
         assert_eq!(
             (fault.row, fault.problem),

@@ -8,14 +8,16 @@ use hospes_config::{BackendChoice, Isolation};
 use hospes_core::backend::BackendKind;
 use hospes_core::id::{AccountName, Digest};
 use hospes_core::tensor::Tensor;
+use hospes_data::DataSet;
 use hospes_inference::{
     Call, ComputeError, Graph, Inference, InferenceError, LoadError, ModelSignature, ModelSource,
     Placement, Settings,
 };
 
 use crate::answers::{AnswerError, Answers};
-use crate::feed::{Feed, FeedError};
+use crate::feed::{Feed, FeedError, Preparation};
 use crate::names::class_names;
+use crate::trained::{TrainedColumn, trained_columns};
 
 /// Rows that are computed at once if the model takes any number.
 pub const BATCH_ROWS: usize = 32;
@@ -97,14 +99,14 @@ impl Evaluator {
         let inference = started.map_err(|error| EvaluateError::Start(Box::new(error)))?;
         let publisher: AccountName = "evaluate".parse().expect("invariant: a name");
         let (digest, bytes) = (Digest::of(&model), model.len() as u64);
-        let classes = class_names(&model);
+        let (classes, columns) = (class_names(&model), trained_columns(&model));
         let source = ModelSource::in_memory(publisher, model);
         let placement = Placement { backend: Some(backend), ..Placement::default() };
         let began = Instant::now();
         let loaded = inference.load(source, placement).await;
         let graph = loaded.map_err(|error| EvaluateError::Load(Box::new(error)))?;
         let load_time = began.elapsed();
-        Ok(Loaded { inference, graph, backend, digest, bytes, classes, load_time })
+        Ok(Loaded { inference, graph, backend, digest, bytes, classes, columns, load_time })
     }
 }
 
@@ -116,6 +118,7 @@ pub struct Loaded {
     digest: Digest,
     bytes: u64,
     classes: Option<Vec<String>>,
+    columns: Option<Vec<TrainedColumn>>,
     load_time: Duration,
 }
 
@@ -123,6 +126,18 @@ impl Loaded {
     /// The model's inputs and outputs.
     pub fn signature(&self) -> &ModelSignature {
         self.graph.signature()
+    }
+
+    /// Binds a data set to the inputs, by the columns that the model was trained with if it says so.
+    ///
+    /// # Errors
+    /// [`FeedError`].
+    pub fn feed<'d>(
+        &self,
+        data: &'d DataSet,
+        preparation: &Preparation,
+    ) -> Result<Feed<'d>, FeedError> {
+        Feed::of_trained(self.signature(), self.columns.as_deref(), data, preparation)
     }
 
     /// The backend.

@@ -4,6 +4,7 @@
 //! dimensions of one, colours before or after the picture. Pictures of bytes for an input of fractions can be meant in several ways, so
 //! somebody must say how they are scaled.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use bytes::Bytes;
@@ -12,6 +13,7 @@ use hospes_data::{Column, DataSet};
 use hospes_inference::{ModelSignature, TensorSpec};
 
 use crate::elements::elements;
+use crate::trained::{TrainedColumn, chosen};
 
 /// How pictures become numbers: each element is divided, then the mean is taken off and the result divided by the deviation.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -32,6 +34,21 @@ pub enum FeedError {
         "no column is for input `{input}` ({spec}): the data has {has}. Name a column or array `{input}`"
     )]
     Missing { input: String, spec: String, has: String },
+    #[error(
+        "the data have no column `{column}`, which the model was trained with: they have {has}. Name the columns as in training; \
+         the column of the labels is none of them"
+    )]
+    NoColumn { column: String, has: String },
+    #[error("`{column}` has {values} values a row, and the model was trained with one")]
+    Cells { column: String, values: usize },
+    #[error(
+        "row {row}, `{column}`: `{seen}` is none of the texts that the model was trained with: {known}. Correct it, or leave the row out"
+    )]
+    Category { row: usize, column: String, seen: String, known: String },
+    #[error(
+        "row {row}, `{column}`: `{seen}` is not a finite number, and the model was trained with numbers there. Correct it, or leave the row out"
+    )]
+    Number { row: usize, column: String, seen: String },
     #[error("input `{input}` takes {spec}, and a row of `{column}` has shape {seen:?}{fix}")]
     Shape { input: String, spec: String, column: String, seen: Vec<usize>, fix: String },
     #[error(
@@ -65,7 +82,7 @@ pub struct Feed<'d> {
 #[derive(Debug)]
 struct Input<'d> {
     spec: TensorSpec,
-    columns: Vec<&'d Column>,
+    columns: Vec<Cow<'d, Column>>,
     /// The shape of a row as the model takes it.
     shape: Vec<usize>,
     turn: Turn,
@@ -84,7 +101,7 @@ enum Turn {
 }
 
 impl<'d> Feed<'d> {
-    /// Binds a data set to the required inputs of a model.
+    /// Binds a data set to the required inputs of a model that does not say which columns it was trained with.
     ///
     /// # Errors
     /// [`FeedError`] if types or shapes do not fit. Values are checked when rows are computed.
@@ -93,10 +110,31 @@ impl<'d> Feed<'d> {
         data: &'d DataSet,
         preparation: &Preparation,
     ) -> Result<Self, FeedError> {
+        Self::of_trained(signature, None, data, preparation)
+    }
+
+    /// The same for a model of `hospes train`, see [`trained_columns`](crate::trained_columns): a table's columns are found by name, and texts
+    /// become the places of their categories. Then texts are checked here, too.
+    ///
+    /// # Errors
+    /// [`FeedError`].
+    pub fn of_trained(
+        signature: &ModelSignature,
+        trained: Option<&[TrainedColumn]>,
+        data: &'d DataSet,
+        preparation: &Preparation,
+    ) -> Result<Self, FeedError> {
         let required: Vec<&TensorSpec> = signature.required().collect();
         let mut inputs = Vec::new();
         for spec in &required {
-            let columns = columns(spec, required.len() == 1, data)?;
+            let trained = trained.filter(|trained| required.len() == 1 && takes(spec, trained));
+            let columns = match trained.filter(|trained| is_table_of(trained, spec, data)) {
+                Some(trained) => chosen(trained, data)?,
+                None => {
+                    let columns = columns(spec, required.len() == 1, data)?;
+                    columns.into_iter().map(Cow::Borrowed).collect()
+                }
+            };
             inputs.push(Input::new(spec, columns, preparation)?);
         }
         let mut batch = None;
@@ -134,6 +172,24 @@ impl<'d> Feed<'d> {
     }
 }
 
+/// Whether an input is a row of these columns.
+fn takes(spec: &TensorSpec, trained: &[TrainedColumn]) -> bool {
+    let shape = spec.shape.as_deref();
+    spec.data_type.is_float()
+        && matches!(shape, Some([_, width]) if width.is_none_or(|width| width == trained.len()))
+}
+
+/// Whether the data are a table, and not rows that are encoded already: one array, or one with the input's name.
+fn is_table_of(trained: &[TrainedColumn], spec: &TensorSpec, data: &DataSet) -> bool {
+    let is_rows = |column: &Column| !column.row_shape().is_empty();
+    let is_column = trained.iter().any(|column| column.name == spec.name);
+    match (data.column(&spec.name), data.columns()) {
+        (Some(named), _) => is_column && !is_rows(named),
+        (None, [one]) => !is_rows(one),
+        (None, _) => true,
+    }
+}
+
 /// The columns of an input.
 fn columns<'d>(
     spec: &TensorSpec,
@@ -165,10 +221,10 @@ fn columns<'d>(
 impl<'d> Input<'d> {
     fn new(
         spec: &TensorSpec,
-        columns: Vec<&'d Column>,
+        columns: Vec<Cow<'d, Column>>,
         preparation: &Preparation,
     ) -> Result<Self, FeedError> {
-        let first = columns[0];
+        let first = columns[0].clone();
         let own = match columns.as_slice() {
             [one] => one.row_shape().to_vec(),
             several => vec![several.len()],
@@ -252,7 +308,7 @@ impl<'d> Input<'d> {
     /// Columns of numbers side by side.
     fn beside(
         &self,
-        columns: &[&Column],
+        columns: &[Cow<'_, Column>],
         data: &DataSet,
         rows: Range<usize>,
     ) -> Result<Tensor, FeedError> {
@@ -431,7 +487,7 @@ fn fix(spec: &TensorSpec, own: &[usize]) -> String {
     String::new()
 }
 
-fn names(columns: &[&Column]) -> String {
+fn names(columns: &[Cow<'_, Column>]) -> String {
     let names: Vec<&str> = columns.iter().take(8).map(|column| column.name.as_str()).collect();
     names.join(", ")
 }

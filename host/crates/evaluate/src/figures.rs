@@ -236,6 +236,10 @@ fn accuracy(
     labels: &Labels,
 ) -> Result<Accuracy, JudgeError> {
     let classes = labels.classes().ok_or(JudgeError::NotClasses)?;
+    // A model that names its classes is matched by name, so numbers that no label has are no classes of the table.
+    let occurring = classes.occurring();
+    let is_named = answers.own().iter().any(|name| occurring.names().contains(name));
+    let classes = if is_named { &occurring } else { classes };
     let (names, predicted) = answers.beside(output, classes)?;
     let confusion = Confusion::new(&names, classes.of(), &predicted)?;
     let (hits, rows) = (confusion.hits(), confusion.rows());
@@ -312,6 +316,24 @@ mod tests {
         assert_eq!(seen.classes[1].recall, Some(0.0));
         let json = serde_json::to_value(&figures).expect("JSON");
         assert_eq!((&json["metric"], &json["hits"]), (&"accuracy".into(), &1.into()));
+    }
+
+    #[test]
+    fn classes_from_1_are_matched_by_the_model_s_own_names() {
+        // Whole numbers from 1 are read as if there were a 0, whose place a model that was trained on them does not have.
+        let labels = classes(&[1, 3, 2], &["0", "1", "2", "3"]);
+        let own = Some(["1", "2", "3"].map(String::from).to_vec());
+        let mut answered = Answers::of_model(own);
+        let scores = [1.0_f32, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 1.0, 0.0];
+        let data: Vec<u8> = scores.iter().flat_map(|score| score.to_le_bytes()).collect();
+        let tensor = Tensor::new(DataType::F32, vec![3, 3], data.into()).expect("fits");
+        answered.add(vec![("logits".into(), tensor)], 3, 3).expect("rows");
+        let figures = judge(Metric::Accuracy, &answered, None, Some(&labels), None);
+        let Figures::Accuracy(seen) = figures.expect("classes") else { panic!("accuracy") };
+        assert_eq!(
+            (seen.hits, seen.confusion.names()),
+            (3, &["1", "2", "3"].map(String::from)[..])
+        );
     }
 
     #[test]

@@ -14,6 +14,7 @@ mod names;
 mod profile;
 mod report;
 mod timing;
+mod trained;
 
 pub use answers::{AnswerError, Answers};
 pub use evaluator::{BATCH_ROWS, EvaluateError, Evaluator, Loaded};
@@ -24,3 +25,4 @@ pub use names::class_names;
 pub use profile::profile;
 pub use report::{FIGURE_TOLERANCE, Report, Reported, Rows, Run, Subject};
 pub use timing::{RUNS, Timing, interleaved};
+pub use trained::{TrainedColumn, trained_columns};

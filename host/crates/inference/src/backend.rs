@@ -111,8 +111,8 @@ pub enum BackendError {
     Panicked,
 }
 
-/// Maximum length of a library's message, in characters.
-const MESSAGE_CHARS_MAX: usize = 1000;
+/// Maximum length of a library's message, in characters: what comes later is a dump of the model.
+const MESSAGE_CHARS_MAX: usize = 300;
 
 /// A library's message as one line of limited length. It may contain names from the model.
 fn one_line(message: &str) -> String {

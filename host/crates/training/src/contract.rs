@@ -12,6 +12,8 @@
 //! | `HOSPES_CHECKPOINTS` | a folder that is still there when training is resumed |
 //! | `HOSPES_TEACHER` | for Hospes' own trainer: a file (`.npz`) with a teacher's answers to the rows of `train` |
 //!
+//! A trainer that ends with exit code 65 says that its data have faults, with 78 that its settings do not fit them. Its last lines name what.
+//!
 //! SageMaker stages data in folders; here a channel is what the recipe names, so it may also be a file.
 
 use std::collections::BTreeMap;
@@ -20,6 +22,12 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use crate::recipe::{Recipe, Trainer};
+
+/// The exit code of a trainer that cannot learn from its data: `EX_DATAERR` of `sysexits.h`.
+pub const DATA_FAULTS: u8 = 65;
+
+/// The exit code of a trainer whose settings do not fit the data: `EX_CONFIG`.
+pub const SETTINGS_UNFIT: u8 = 78;
 
 /// What lies in a job's folder.
 pub(crate) const MODEL: &str = "model/model.onnx";

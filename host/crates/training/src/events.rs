@@ -137,10 +137,16 @@ impl Events {
         self.said.iter().flat_map(|event| event.metrics.clone()).collect()
     }
 
-    /// The values of each metric in order, with the epochs that they belong to. Where a trainer names no epoch, they are counted.
+    /// The values of each metric in order, with the epochs that they belong to. Where a trainer names no epoch, they are counted. An epoch
+    /// before the last one is there already: a trainer that kept its weights has said its figures again.
     pub fn curves(&self) -> BTreeMap<String, Vec<(f64, f64)>> {
         let mut curves: BTreeMap<String, Vec<(f64, f64)>> = BTreeMap::new();
+        let mut last = None;
         for event in &self.said {
+            if event.epoch.is_some() && event.epoch < last {
+                continue;
+            }
+            last = event.epoch.or(last);
             for (name, value) in &event.metrics {
                 let curve = curves.entry(name.clone()).or_default();
                 let at =

@@ -10,8 +10,8 @@ use crate::contract::{EVENTS, Job};
 use crate::events::{Event, Events, LINE_BYTES_MAX, Pattern};
 use crate::run::RunError;
 
-/// How many of the last lines an error shows.
-const LINES_SHOWN: usize = 12;
+/// How many of the last lines an error shows: faults of data, and how many more there are.
+const LINES_SHOWN: usize = 21;
 
 /// What a trainer has said so far.
 pub(crate) struct Listener<'j> {

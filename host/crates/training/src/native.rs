@@ -36,6 +36,9 @@ pub struct Native {
     /// Tables and texts: the column that is predicted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<String>,
+    /// Tables and texts: what the target is. Without it, texts and whole numbers from 0 to 999 are classes, other numbers are numbers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub predict: Option<Predict>,
     /// Tables: columns that are not read, such as an identifier.
     #[serde(default)]
     pub ignore: Vec<String>,
@@ -71,6 +74,14 @@ pub enum Task {
     Text,
 }
 
+/// What is predicted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Predict {
+    Class,
+    Number,
+}
+
 /// Which network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -87,23 +98,18 @@ pub enum Architecture {
 
 /// How weights change at a step.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
 pub struct Optimizer {
     pub kind: Rule,
     /// The learning rate.
     pub lr: f64,
     /// For SGD.
-    #[serde(default)]
     pub momentum: f64,
-    #[serde(default)]
     pub weight_decay: f64,
-    #[serde(default)]
     pub schedule: Schedule,
     /// Epochs over which the learning rate rises from 0, which may be a part of one.
-    #[serde(default)]
     pub warmup: f64,
     /// `step`: after this many epochs the learning rate is a tenth.
-    #[serde(default = "ten")]
     pub step: u32,
 }
 
@@ -201,17 +207,19 @@ impl Default for Optimizer {
 impl Native {
     /// The metrics that it reports on test data.
     pub fn metrics(&self) -> &'static [&'static str] {
-        match self.task {
-            Task::Image => &["accuracy"],
+        match (self.task, self.predict) {
+            (Task::Image, _) | (_, Some(Predict::Class)) => &["accuracy"],
+            (_, Some(Predict::Number)) => &["r2"],
             // Which of the two there is depends on the column.
-            Task::Table | Task::Text => &["accuracy", "r2"],
+            (Task::Table | Task::Text, None) => &["accuracy", "r2"],
         }
     }
 
     pub(crate) fn metrics_in_words(&self) -> &'static str {
-        match self.task {
-            Task::Image => "`accuracy`",
-            Task::Table | Task::Text => "`accuracy` for a class, `r2` for a number",
+        match (self.task, self.predict) {
+            (Task::Image, _) | (_, Some(Predict::Class)) => "`accuracy`",
+            (_, Some(Predict::Number)) => "`r2`",
+            (Task::Table | Task::Text, None) => "`accuracy` for a class, `r2` for a number",
         }
     }
 
@@ -270,6 +278,8 @@ impl Native {
         require(is_text || self.text.is_none(), "text", "given", no_text)?;
         require(is_text || self.embeddings.is_none(), "embeddings", "given", no_text)?;
         if self.task == Task::Image {
+            let class = "a picture is of a class: leave it out";
+            require(self.predict.is_none(), "predict", "given", class)?;
             let columns = self.target.is_some() || !self.ignore.is_empty();
             return require(
                 !columns,

@@ -175,6 +175,10 @@ pub enum RecipeError {
     )]
     Set { given: String },
     #[error(
+        "`--set {name}=…`: `hyperparameters` of `[command]` has no `{name}`, it has {has}; correct the name, or add it to the recipe"
+    )]
+    Hyperparameter { name: String, has: String },
+    #[error(
         "the digest `{found}` of data set `{name}` is not 64 hexadecimal digits: let `hospes train RECIPE --lock` write it"
     )]
     Digest { name: String, found: String },
@@ -333,10 +337,17 @@ fn apply(document: &mut toml::Table, given: &str) -> Result<(), RecipeError> {
         }
     }
     let last = path.pop().ok_or_else(failed)?;
+    let is_of_script = path == ["command", "hyperparameters"];
     let mut table = document;
     for part in path {
         let next = table.entry(part).or_insert_with(|| toml::Table::new().into());
         table = next.as_table_mut().ok_or_else(failed)?;
+    }
+    // A script does not refuse a name that it does not know: it would train as before.
+    if is_of_script && !table.contains_key(last) {
+        let has: Vec<String> = table.keys().map(|name| format!("`{name}`")).collect();
+        let has = if has.is_empty() { "none".into() } else { has.join(", ") };
+        return Err(RecipeError::Hyperparameter { name: last.to_owned(), has });
     }
     table.insert(last.to_owned(), value);
     Ok(())

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use hospes_confine::left::{self, LeftError};
 use hospes_confine::{ConfineError, Confined, Ended};
 
-use crate::contract::{Job, MODEL};
+use crate::contract::{DATA_FAULTS, Job, MODEL, SETTINGS_UNFIT};
 use crate::events::{Event, Events, Pattern};
 use crate::listener::Listener;
 use crate::log::Log;
@@ -64,6 +64,10 @@ pub enum RunError {
     Disk { folder: PathBuf, free: u64, limit: u64 },
     #[error("the trainer could not be started")]
     Start(#[source] ConfineError),
+    #[error("the data have faults{}", listed(lines))]
+    Faulty { lines: Vec<String> },
+    #[error("the settings do not fit the data{}", listed(lines))]
+    Unfit { lines: Vec<String> },
     #[error("the trainer did not end well: {how}{}", shown(lines))]
     Failed { how: String, lines: Vec<String> },
     #[error(
@@ -80,6 +84,13 @@ fn shown(lines: &[String]) -> String {
         return ", and printed nothing".into();
     }
     format!("; its last lines:\n  {}", lines.join("\n  "))
+}
+
+fn listed(lines: &[String]) -> String {
+    if lines.is_empty() {
+        return ", which the trainer does not name".into();
+    }
+    format!(":\n  {}", lines.join("\n  "))
 }
 
 /// A training that has ended well.
@@ -137,7 +148,11 @@ pub fn run(
     listener.look(limits.event_bytes_max, tell)?;
     let lines = listener.last_lines();
     if !ended.is_success() {
-        return Err(RunError::Failed { how: how(ended), lines });
+        return Err(match code(&ended) {
+            Some(DATA_FAULTS) => RunError::Faulty { lines },
+            Some(SETTINGS_UNFIT) => RunError::Unfit { lines },
+            _ => RunError::Failed { how: how(ended), lines },
+        });
     }
     let model = left::read(&job.folder, Path::new(MODEL), limits.model_bytes_max)?;
     Ok(Finished {
@@ -167,6 +182,13 @@ fn spent() -> f64 {
     let ticks =
         fields.split_whitespace().skip(13).take(2).filter_map(|field| field.parse::<u64>().ok());
     ticks.sum::<u64>() as f64 / rustix::param::clock_ticks_per_second() as f64
+}
+
+fn code(ended: &Ended) -> Option<u8> {
+    match ended {
+        Ended::With(status) => status.code().and_then(|code| u8::try_from(code).ok()),
+        Ended::AtDeadline | Ended::Stopped => None,
+    }
 }
 
 fn how(ended: Ended) -> String {

@@ -52,8 +52,24 @@ fn a_recipe_says_what_is_trained() {
 }
 
 #[test]
+fn one_setting_of_the_optimizer_needs_no_others() {
+    let optimizer = |text: &str, set: &[String]| {
+        let recipe = Recipe::parse(text, set).expect("valid");
+        let Trainer::Native(native) = recipe.trainer() else { panic!("native") };
+        native.optimizer
+    };
+    let mut lines: Vec<&str> = DIGITS.lines().collect();
+    lines.retain(|line| !line.starts_with("optimizer"));
+    let bare = lines.join("\n");
+    let set = optimizer(&bare, &["lr=0.01".into()]);
+    assert_eq!((set.kind, set.lr, set.step), (Rule::Adam, 0.01, 10));
+    let kind = optimizer(&format!("{bare}\n"), &["optimizer.kind=sgd".into()]);
+    assert_eq!((kind.kind, kind.lr), (Rule::Sgd, 0.001));
+}
+
+#[test]
 fn wrong_members_and_values_are_named() {
-    let cases: [(&str, &str, &str); 15] = [
+    let cases: [(&str, &str, &str); 16] = [
         (
             "test = { path = \"digits/test\" }",
             "test = \"digits/test\"",
@@ -69,6 +85,7 @@ fn wrong_members_and_values_are_named() {
         ("\"mlp\"", "\"head\"\nwidths = [4]", "`head` has no hidden layer"),
         ("\"mlp\"", "\"mlp\"\nwidths = [0]", "`widths` is 0"),
         ("\"mlp\"", "\"mlp\"\ntarget = \"y\"", "pictures have no columns"),
+        ("\"mlp\"", "\"mlp\"\npredict = \"number\"", "a picture is of a class"),
         ("\"image\"", "\"table\"", "name the column that is predicted"),
         ("accuracy = 0.9", "f1 = 0.9", "the gate asks for `f1`"),
         ("test =", "Test =", "`Test` cannot name a data set"),
@@ -83,6 +100,10 @@ fn wrong_members_and_values_are_named() {
     assert!(refused("[data]\ntrain = { path = \"x\" }", &[]).contains("nobody who trains"));
     assert!(refused("[data]\n", &[]).contains("no data set `train`"));
     assert!(refused(SCRIPT, &["lr"]).contains("`--set lr`"));
+    for given in ["dept=4", "command.hyperparameters.dept=4"] {
+        let said = refused(SCRIPT, &[given]);
+        assert!(said.contains("has no `dept`, it has `depth`, `name`"), "{said}");
+    }
     assert!(refused(&SCRIPT.replace("([0-9.]+)", "[0-9.]+"), &[]).contains("it needs a group"));
     assert!(refused(&SCRIPT.replace("([0-9.]+)", "(["), &[]).contains("not usable"));
     assert!(refused(&SCRIPT.replace("\"sh\", \"train.sh\"", ""), &[]).contains("`argv` is empty"));
@@ -139,6 +160,17 @@ fn events_are_bounded_and_foreign_lines_are_no_events() {
     }
     assert_eq!(all.curves()["loss"], [(1.0, 0.0), (2.0, 1.0), (3.0, 2.0)]);
     assert_eq!(all.last()["loss"], 2.0);
+}
+
+#[test]
+fn figures_of_the_kept_epoch_are_the_last_ones_and_no_second_point_of_a_curve() {
+    let mut all = events::Events::default();
+    for (epoch, accuracy) in [(1, 0.5), (2, 0.9), (3, 0.7), (2, 0.9)] {
+        let metrics = BTreeMap::from([("accuracy".to_owned(), accuracy)]);
+        all.push(Event { epoch: Some(epoch), metrics, ..Event::default() });
+    }
+    assert_eq!(all.last()["accuracy"], 0.9);
+    assert_eq!(all.curves()["accuracy"], [(1.0, 0.5), (2.0, 0.9), (3.0, 0.7)]);
 }
 
 /// A script that is about to run under the contract in this folder.
@@ -223,6 +255,10 @@ fn a_script_that_fails_or_leaves_no_model_says_so() {
     let said = |script: &str| shell(script).1.expect_err("it fails").to_string();
     let failed = said("echo no such column >&2; exit 3");
     assert!(failed.contains("code 3") && failed.contains("no such column"), "{failed}");
+    let faulty = said("echo no such column >&2; exit 65");
+    assert_eq!(faulty, "the data have faults:\n  no such column");
+    let unfit = said("echo too many units; exit 78");
+    assert_eq!(unfit, "the settings do not fit the data:\n  too many units");
     assert!(said("true").contains("left no model"));
     assert!(said("kill -9 $$").contains("did not end well"));
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use bytes::Bytes;
 
 use crate::bundle;
-use crate::evaluate::Subject;
+use crate::evaluate::{Subject, trained_columns};
 use crate::id::{Digest, ModelName};
 use hospes_cli::failure::{During as _, Failure};
 
@@ -51,6 +51,14 @@ impl Model {
         }
     }
 
+    /// The columns that were texts in training, whatever these rows look like. A published function does not say.
+    pub(in crate::cli) fn text_columns(&self) -> Vec<String> {
+        match self {
+            Self::File { bytes, .. } => text_columns(bytes),
+            Self::Published { .. } => Vec::new(),
+        }
+    }
+
     /// What was changed when the model was read, as `hospes pack` would change it.
     pub(in crate::cli) fn notes(&self) -> &[String] {
         match self {
@@ -58,6 +66,12 @@ impl Model {
             Self::Published { .. } => &[],
         }
     }
+}
+
+/// The columns that were texts when a model was trained, if it says so.
+pub(in crate::cli) fn text_columns(model: &Bytes) -> Vec<String> {
+    let columns = trained_columns(model).unwrap_or_default().into_iter();
+    columns.filter(|column| !column.categories.is_empty()).map(|column| column.name).collect()
 }
 
 fn of_file(path: &Path) -> Result<Model, Failure> {

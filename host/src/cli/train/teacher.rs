@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::config::Config;
 use crate::data::{self, DataSet, LabelKind, Options, write_npz};
-use crate::evaluate::{Answers, Evaluator, Feed, Preparation};
+use crate::evaluate::{Answers, Evaluator, FeedError, Preparation};
 use crate::host::inference_settings;
 use crate::tensor::{DataType, Tensor};
 use crate::training::Native;
@@ -13,7 +13,7 @@ use hospes_cli::failure::{During as _, Failure};
 use hospes_cli::screen::Screen;
 
 use super::MakeRuntime;
-use crate::cli::evaluate::subject::Model;
+use crate::cli::evaluate::subject::{Model, text_columns};
 
 /// The file with the answers, in the trainer's folder.
 const FILE: &str = "teacher.npz";
@@ -47,7 +47,7 @@ impl Lesson<'_> {
             return Err(Failure::new(format!("the teacher `{named}` is not a file"))
                 .fix("name an ONNX file or a bundle; the path is seen from the recipe's folder"));
         };
-        let rows = self.rows()?;
+        let rows = self.rows(text_columns(&bytes))?;
         let preparation = Preparation { divide: teacher.divide, ..Preparation::default() };
         let runtime = make_runtime().during(|| "cannot start threads".into())?;
         let progress = screen.spinner("asking the teacher");
@@ -57,8 +57,15 @@ impl Lesson<'_> {
                 Failure::new("no backend can be used here").fix("run `hospes doctor`")
             })?;
             let loaded = evaluator.load(bytes, backend).await?;
-            let feed = Feed::new(loaded.signature(), &rows, &preparation);
-            let feed = feed.during(|| format!("the rows do not fit the teacher `{named}`"))?;
+            let feed = loaded.feed(&rows, &preparation);
+            let feed = feed.map_err(|error| match error {
+                FeedError::Scale { .. } => Failure::new(format!(
+                    "the teacher `{named}` takes fractions, and the pictures are bytes"
+                ))
+                .fix("say what to divide them by: `divide = 255` in `teacher` for 0 to 1, `divide = 1` to leave them"),
+                error => Failure::from(error)
+                    .during(format!("the rows do not fit the teacher `{named}`")),
+            })?;
             let count = rows.rows();
             let told = |done| progress.step(&format!("asking the teacher: {done} of {count} rows"));
             Ok::<_, Failure>(loaded.answers(&feed, told).await?)
@@ -72,9 +79,9 @@ impl Lesson<'_> {
     }
 
     /// The rows as the trainer reads them, without columns that it ignores.
-    fn rows(&self) -> Result<DataSet, Failure> {
+    fn rows(&self, text: Vec<String>) -> Result<DataSet, Failure> {
         let (label, labels) = (self.native.target.clone(), LabelKind::Classes);
-        let read = data::read(self.rows, &Options { label, labels, ..Options::default() })?;
+        let read = data::read(self.rows, &Options { label, labels, text, ..Options::default() })?;
         let is_used = |name: &String| !self.native.ignore.contains(name);
         let columns = read.columns().iter().filter(|column| is_used(&column.name));
         let columns = columns.cloned().collect();

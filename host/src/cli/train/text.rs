@@ -8,10 +8,11 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::data::{self, DataSet, Labels, Options};
+use crate::data::{self, DataSet, LabelKind, Labels, Options};
 use crate::id::Digest;
 use crate::tensor::DataType;
 use crate::training::Native;
+use crate::training::native::Predict;
 use crate::training::report::{Embedded, Read};
 use hospes_cli::Context;
 use hospes_cli::client::{Client, Post};
@@ -77,11 +78,14 @@ impl Texts<'_> {
         std::fs::create_dir_all(&folder).map_err(|error| Failure::file("make", &folder, &error))?;
         let (mut tables, mut missing) = (BTreeMap::new(), Vec::new());
         for (channel, read) in self.data {
-            let of = format!("{} {} {text} {target}", read.sha256, described.digest);
+            // What the target is decides how its cells are written into the table.
+            let kind = self.native.predict.map_or(String::new(), |kind| format!(" {kind:?}"));
+            let of = format!("{} {} {text} {target}{kind}", read.sha256, described.digest);
             let hex = Digest::of(of.as_bytes()).hex();
             let file = folder.join(format!("{channel}-{}.csv", &hex[..16]));
             if !file.exists() {
-                let (texts, labels) = columns(&self.beside.join(&read.path), text, target)?;
+                let (texts, labels) =
+                    columns(&self.beside.join(&read.path), text, target, labels(self.native))?;
                 missing.push(Missing { file: file.clone(), texts, labels });
             }
             tables.insert(channel.clone(), file);
@@ -155,10 +159,23 @@ impl Texts<'_> {
     }
 }
 
+/// What the target is.
+fn labels(native: &Native) -> LabelKind {
+    native.predict.map_or(LabelKind::Auto, |predict| match predict {
+        Predict::Class => LabelKind::Classes,
+        Predict::Number => LabelKind::Numbers,
+    })
+}
+
 /// The texts of a data set, and what is to be predicted of each, as text.
-fn columns(path: &Path, text: &str, target: &str) -> Result<(Vec<String>, Vec<String>), Failure> {
+fn columns(
+    path: &Path,
+    text: &str,
+    target: &str,
+    labels: LabelKind,
+) -> Result<(Vec<String>, Vec<String>), Failure> {
     let label = Some(target.to_owned());
-    let options = Options { label, text: vec![text.to_owned()], ..Options::default() };
+    let options = Options { label, labels, text: vec![text.to_owned()], ..Options::default() };
     let read = data::read(path, &options)?;
     let texts = strings(&read, path, text)?;
     if let Some(row) = texts.iter().position(|text| text.trim().is_empty()) {
@@ -234,7 +251,9 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("t.csv");
         std::fs::write(&path, "review,stars\ngood,5\n\" \",1\n").expect("written");
-        let said = |text: &str| columns(&path, text, "stars").expect_err("refused").to_string();
+        let said = |text: &str| {
+            columns(&path, text, "stars", LabelKind::Auto).expect_err("refused").to_string()
+        };
         assert!(said("review").contains("row 2"), "{}", said("review"));
         assert!(said("text").contains("has no column `text`: it has `review`"));
     }

@@ -140,3 +140,74 @@ fn texts_and_numbers_are_not_mixed_up() {
     .to_string();
     assert!(missing.contains("`x` (FP32, a row [2])") && missing.contains("`a`"), "{missing}");
 }
+
+/// A table with a number, a text and an identifier, whose text column is first.
+fn flowers(texts: &[&str]) -> DataSet {
+    let packed = hospes_core::tensor::pack_strings(texts.iter().map(|text| text.as_bytes()));
+    let tensor = Tensor::new(DataType::Bytes, vec![texts.len()], packed.expect("short"));
+    let count = texts.len();
+    let sizes: Vec<f64> = (1..=count).map(|size| size as f64 / 2.0).collect();
+    data(vec![
+        Column { name: "colour".into(), tensor: tensor.expect("fits") },
+        column("id", DataType::F64, &[count], &vec![77.0; count]),
+        column("size", DataType::F64, &[count], &sizes),
+    ])
+}
+
+fn trained() -> Vec<TrainedColumn> {
+    let categories = ["blue", "red"].map(String::from).to_vec();
+    vec![
+        TrainedColumn { name: "size".into(), categories: Vec::new() },
+        TrainedColumn { name: "colour".into(), categories },
+    ]
+}
+
+fn bound<'d>(data: &'d DataSet, trained: &[TrainedColumn]) -> Result<Feed<'d>, FeedError> {
+    let row = spec("row", DataType::F32, &[OPEN, Some(2)]);
+    Feed::of_trained(&row, Some(trained), data, &Preparation::default())
+}
+
+#[test]
+fn columns_of_a_table_come_in_the_order_of_training_and_others_are_left_out() {
+    let set = flowers(&["red", "blue"]);
+    let feed = bound(&set, &trained()).expect("fits");
+    let row = &feed.inputs(0..2).expect("values")[0];
+    assert_eq!((&*row.0, row.1.shape()), ("row", &[2, 2][..]));
+    assert_eq!(row.1.numbers().expect("numbers"), [0.5, 1.0, 1.0, 0.0]);
+    // Two numbers in another order would be misread without a word.
+    let swapped = data(vec![
+        column("b", DataType::F64, &[1], &[2.0]),
+        column("a", DataType::F64, &[1], &[1.0]),
+    ]);
+    let numbers = ["a", "b"].map(|name| TrainedColumn { name: name.into(), categories: vec![] });
+    let row = bound(&swapped, &numbers).expect("fits").inputs(0..1).expect("values");
+    assert_eq!(row[0].1.numbers().expect("numbers"), [1.0, 2.0]);
+}
+
+#[test]
+fn columns_and_texts_that_training_did_not_have_are_named() {
+    let said = |set: &DataSet, trained: &[TrainedColumn]| {
+        bound(set, trained).map(|_| ()).expect_err("refused").to_string()
+    };
+    let strange = flowers(&["red", "green"]);
+    let text = said(&strange, &trained());
+    assert!(text.starts_with("row 2, `colour`: `green` is none of"), "{text}");
+    assert!(text.contains("`blue`, `red`"), "{text}");
+    let mut more = trained();
+    more[0].name = "width".into();
+    let text = said(&flowers(&["red"]), &more);
+    assert!(text.contains("no column `width`") && text.contains("`id`, `size`"), "{text}");
+    let mut number = trained();
+    number[1].categories.clear();
+    let text = said(&flowers(&["1.5", "red"]), &number);
+    assert!(text.starts_with("row 2, `colour`: `red` is not a finite number"), "{text}");
+}
+
+#[test]
+fn rows_that_are_encoded_already_are_taken_as_they_are() {
+    let row = data(vec![column("row", DataType::F32, &[1, 2], &[0.5, 1.0])]);
+    let feed = bound(&row, &trained()).expect("fits");
+    assert_eq!(feed.inputs(0..1).expect("values")[0].1.numbers().expect("numbers"), [0.5, 1.0]);
+    let array = data(vec![column("data", DataType::F32, &[1, 2], &[0.5, 1.0])]);
+    bound(&array, &trained()).expect("fits");
+}

@@ -219,8 +219,9 @@ impl Model for Loaded {
 /// The native library's own message, without what the crate adds.
 #[expect(clippy::needless_pass_by_value, reason = "it is handed to `map_err`")]
 fn failed<R>(error: ort::Error<R>) -> BackendError {
-    let text = one_line(&error.to_string());
-    if text.contains("NOT_IMPLEMENTED") || text.contains("Not yet implemented") {
+    let whole = error.to_string();
+    let text = one_line(&whole);
+    if whole.contains("NOT_IMPLEMENTED") || whole.contains("Not yet implemented") {
         BackendError::Unsupported(text)
     } else {
         BackendError::Failed(text)

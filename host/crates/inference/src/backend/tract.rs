@@ -51,9 +51,10 @@ impl Backend for Tract {
 }
 
 fn failed(error: &tract_onnx::prelude::TractError) -> BackendError {
-    let text = one_line(&format!("{error:#}"));
+    let whole = format!("{error:#}");
+    let text = one_line(&whole);
     // tract cannot follow every length that depends on values. Each computation that reaches such a length fails.
-    if text.contains("SymbolScope") {
+    if whole.contains("SymbolScope") {
         let text = format!("tract cannot follow a shape that depends on values: {text}");
         return BackendError::Defect(text);
     }
