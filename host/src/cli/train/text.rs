@@ -28,6 +28,9 @@ const WIDTH_MAX: usize = 8_192;
 /// The folder below the output with the vectors. It is kept, so that another run asks for nothing twice.
 const FOLDER: &str = "embedded";
 
+/// The tables that the network learns from, by channel.
+type Tables = BTreeMap<String, PathBuf>;
+
 /// The texts of a recipe.
 pub(super) struct Texts<'t> {
     pub context: &'t Context,
@@ -63,7 +66,7 @@ impl Texts<'_> {
     ///
     /// # Errors
     /// If the data have no such columns, the host refuses a call, or the caller does not agree to the calls.
-    pub(super) fn embed(&self) -> Result<Option<(BTreeMap<String, PathBuf>, Embedded)>, Failure> {
+    pub(super) fn embed(&self) -> Result<Option<(Tables, Embedded)>, Failure> {
         let Native { text: Some(text), target: Some(target), embeddings: Some(model), .. } =
             self.native
         else {
