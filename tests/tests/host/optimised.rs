@@ -218,7 +218,6 @@ fn a_net_for_texts_is_judged_by_its_answers_and_takes_stored_integers() {
         let loses = matches!(verdict(&report, method).refused, Some(Refusal::Loss { .. }));
         assert_eq!(loses, loss(&report, method).bound > limits.loss_max, "{table}");
     }
-    eprintln!("{table}");
 }
 
 #[test]
