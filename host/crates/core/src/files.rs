@@ -256,7 +256,7 @@ mod tests {
             fs::write(folder.path().join(name), name).expect("written");
         }
         let path = folder.path().join("t");
-        assert_eq!(meant(&path), [path.clone()], "what is there is meant itself");
+        assert_eq!(meant(&path), std::slice::from_ref(&path), "what is there is meant itself");
         fs::remove_file(&path).expect("removed");
         assert_eq!(meant(&path).len(), 2);
         let files = several(&path);
