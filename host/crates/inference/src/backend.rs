@@ -111,13 +111,15 @@ pub enum BackendError {
     Panicked,
 }
 
-/// Maximum length of a library's message, in characters: what comes later is a dump of the model.
-const MESSAGE_CHARS_MAX: usize = 300;
+/// Maximum length of ONNX Runtime's message, in characters. It begins with places in its source and ends with the reason.
+const ONNXRUNTIME_CHARS_MAX: usize = 1000;
+/// Maximum length of tract's message, in characters. It begins with the reason and ends with a dump of the model.
+const TRACT_CHARS_MAX: usize = 300;
 
-/// A library's message as one line of limited length. It may contain names from the model.
-fn one_line(message: &str) -> String {
+/// A library's message as one line of at most so many characters. It may contain names from the model.
+fn one_line(message: &str, chars_max: usize) -> String {
     let mut chars = message.chars().map(|c| if c.is_control() { ' ' } else { c });
-    let mut line: String = chars.by_ref().take(MESSAGE_CHARS_MAX).collect();
+    let mut line: String = chars.by_ref().take(chars_max).collect();
     if chars.next().is_some() {
         line.push('…');
     }
@@ -166,7 +168,7 @@ mod tests {
 
     #[test]
     fn a_library_s_message_is_one_short_line() {
-        assert_eq!(one_line("a\nb\u{1b}[31mc"), "a b [31mc");
-        assert_eq!(one_line(&"ä".repeat(5000)).chars().count(), MESSAGE_CHARS_MAX + 1);
+        assert_eq!(one_line("a\nb\u{1b}[31mc", 20), "a b [31mc");
+        assert_eq!(one_line(&"ä".repeat(5000), 300).chars().count(), 301);
     }
 }

@@ -24,7 +24,7 @@ use ort::value::{
 };
 use tracing::Level;
 
-use super::{Backend, BackendError, Begin, Context, Model, Needs, one_line};
+use super::{Backend, BackendError, Begin, Context, Model, Needs, ONNXRUNTIME_CHARS_MAX, one_line};
 use crate::signature::{ModelSignature, OutputSpec, Sizes, TensorSpec};
 use hospes_core::tensor::{self, DataType, Tensor};
 use hospes_onnx::{self as onnx, ModelFacts};
@@ -220,7 +220,7 @@ impl Model for Loaded {
 #[expect(clippy::needless_pass_by_value, reason = "it is handed to `map_err`")]
 fn failed<R>(error: ort::Error<R>) -> BackendError {
     let whole = error.to_string();
-    let text = one_line(&whole);
+    let text = one_line(&whole, ONNXRUNTIME_CHARS_MAX);
     if whole.contains("NOT_IMPLEMENTED") || whole.contains("Not yet implemented") {
         BackendError::Unsupported(text)
     } else {

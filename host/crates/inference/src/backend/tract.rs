@@ -13,7 +13,7 @@ use tract_onnx::prelude::{
 };
 use tract_onnx::tract_hir::infer::Factoid as _;
 
-use super::{Backend, BackendError, Begin, Context, Model, Needs, one_line};
+use super::{Backend, BackendError, Begin, Context, Model, Needs, TRACT_CHARS_MAX, one_line};
 use crate::signature::{ModelSignature, OutputSpec, TensorSpec};
 use hospes_core::tensor::{DataType, Tensor};
 
@@ -52,7 +52,7 @@ impl Backend for Tract {
 
 fn failed(error: &tract_onnx::prelude::TractError) -> BackendError {
     let whole = format!("{error:#}");
-    let text = one_line(&whole);
+    let text = one_line(&whole, TRACT_CHARS_MAX);
     // tract cannot follow every length that depends on values. Each computation that reaches such a length fails.
     if whole.contains("SymbolScope") {
         let text = format!("tract cannot follow a shape that depends on values: {text}");
