@@ -20,7 +20,7 @@ use serde_json::json;
 
 use super::{MakeRuntime, serve};
 use crate::config::{Config, about_bytes};
-use crate::confine::Confined;
+use crate::confine::{self, Confined};
 use crate::evidence::chart::{self, Series};
 use crate::files::Found;
 use crate::id::Digest;
@@ -31,7 +31,7 @@ use crate::training::{
 };
 use hospes_cli::Context;
 use hospes_cli::document::Force;
-use hospes_cli::failure::Failure;
+use hospes_cli::failure::{During as _, Failure};
 use hospes_cli::screen::{Answer, Progress, Screen, printable, table};
 use inputs::Inputs;
 use trainer::Program;
@@ -127,6 +127,10 @@ impl Train {
             Program::of(&plan.recipe, &plan.beside, &plan.job, self.unconfined)?;
         plan.inputs.add_code(&plan.recipe, &plan.beside, &path)?;
         plan.inputs.lie_apart(&plan.out)?;
+        if is_confined {
+            // Before an earlier model is removed.
+            confine::attempt().during(|| "the trainer could not be started".into())?;
+        }
         let config = serve::config(None, self.host_data.clone())?;
         let key = proof::key(context)?;
         if let Some(key) = &key {

@@ -23,7 +23,7 @@ mod run;
 pub use ending::ending;
 pub use error::ConfineError;
 pub use limits::{Limits, set_limit};
-pub use run::{Ended, Stream};
+pub use run::{Ended, Stream, attempt};
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};

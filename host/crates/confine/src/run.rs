@@ -48,6 +48,15 @@ const PIECE_BYTES: usize = 16 << 10;
 /// Inside, who runs the program is this user and group.
 const NOBODY: u32 = 65534;
 
+/// Tries the confinement with a program that does nothing, so that a machine without it is known before anything is changed.
+///
+/// # Errors
+/// As [`Confined::run`].
+pub fn attempt() -> Result<(), ConfineError> {
+    let nothing = Confined::new("/bin/true", std::env::temp_dir()).reading_system();
+    nothing.run(|_, _| ControlFlow::Continue(())).map(drop)
+}
+
 impl Confined {
     /// Runs it to its end on this thread, and calls `said` with each piece of its output, not with lines. If this thread ends, the program does.
     ///
