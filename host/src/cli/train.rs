@@ -129,7 +129,8 @@ impl Train {
         plan.inputs.lie_apart(&plan.out)?;
         if is_confined {
             // Before an earlier model is removed.
-            confine::attempt().during(|| "the trainer could not be started".into())?;
+            let folder = tempfile::tempdir().during(|| "cannot make a temporary folder".into())?;
+            confine::attempt(folder.path()).during(|| "the trainer could not be started".into())?;
         }
         let config = serve::config(None, self.host_data.clone())?;
         let key = proof::key(context)?;

@@ -6,6 +6,7 @@ use std::ops::ControlFlow;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStringExt as _;
 use std::os::unix::process::ExitStatusExt as _;
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -48,12 +49,13 @@ const PIECE_BYTES: usize = 16 << 10;
 /// Inside, who runs the program is this user and group.
 const NOBODY: u32 = 65534;
 
-/// Tries the confinement with a program that does nothing, so that a machine without it is known before anything is changed.
+/// Tries the confinement with a program that does nothing, so that a machine without it is known before anything is changed. The program
+/// might write into this folder only.
 ///
 /// # Errors
 /// As [`Confined::run`].
-pub fn attempt() -> Result<(), ConfineError> {
-    let nothing = Confined::new("/bin/true", std::env::temp_dir()).reading_system();
+pub fn attempt(writable: &Path) -> Result<(), ConfineError> {
+    let nothing = Confined::new("/bin/true", writable).reading_system();
     nothing.run(|_, _| ControlFlow::Continue(())).map(drop)
 }
 
