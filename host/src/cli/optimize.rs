@@ -13,9 +13,12 @@ use serde_json::{Value, json};
 use super::evaluate::Pictures;
 use super::evaluate::subject::text_columns;
 use super::{MakeRuntime, serve};
+use crate::backend::BackendKind;
+use crate::bundle::BACKEND_METADATA;
 use crate::convert::{EXPECTED, EXPECTED_LABELS};
 use crate::data::{self, DataSet, Options};
 use crate::evaluate::{Feed, ModelSignature, TrainedColumn, class_names, trained_columns};
+use crate::onnx::Model;
 use crate::optimize::execute::{Metric, Rows};
 use crate::optimize::{Limits, Made, Method, Report, Task, judge, make};
 use hospes_cli::Context;
@@ -194,9 +197,8 @@ impl Optimize {
             json["output"] = Value::Null;
             return Ok(Answer::Refused { plain, json });
         };
-        self.force.write(&self.output, &best.bytes)?;
-        let pack =
-            format!("hospes pack {} --name NAME --backend {}", sh(&self.output), chosen.backend);
+        self.force.write(&self.output, &for_backend(best.bytes, chosen.backend)?)?;
+        let pack = format!("hospes pack {} --name NAME", sh(&self.output));
         plain += &format!(
             "wrote {} ({}); its backend is {}\nnext: {pack}\n",
             self.output.display(),
@@ -207,6 +209,14 @@ impl Optimize {
         json["pack"] = json!(pack);
         Ok(Answer::new(plain, json))
     }
+}
+
+/// The model with the name of the backend where it won, which `hospes pack` puts into the manifest.
+fn for_backend(bytes: Bytes, backend: BackendKind) -> Result<Vec<u8>, Failure> {
+    let mut model =
+        Model::read(bytes).during(|| "the model that was made cannot be read".into())?;
+    model.set_metadata(BACKEND_METADATA, backend.name());
+    model.write().during(|| "the model that was made cannot be written".into())
 }
 
 /// Whether the processor multiplies 8-bit numbers as fast as it could. `None` where the system does not say.

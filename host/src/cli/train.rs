@@ -15,7 +15,6 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use clap::Args;
-use jiff::Timestamp;
 use serde_json::json;
 
 use super::{MakeRuntime, serve};
@@ -134,15 +133,16 @@ impl Train {
         }
         let config = serve::config(None, self.host_data.clone())?;
         let key = proof::key(context)?;
+        let ran = proof::Ran { program: proof::native(&plan.recipe, &path)?, is_confined, started };
         if let Some(key) = &key {
-            plan.made(is_confined, started, None).check(key)?;
+            plan.made(ran, None).check(key)?;
         }
         // Whoever does not agree to the calls keeps an earlier model.
         let (tables, embeddings) = plan.embed_texts(context, self.yes)?;
         let confined = tables.iter().fold(confined, Confined::reading);
         self.make_folders(&plan, context.screen)?;
         plan.ask_teacher(&config, make_runtime, context.screen)?;
-        let made = plan.made(is_confined, started, embeddings.as_ref());
+        let made = plan.made(ran, embeddings.as_ref());
         let mut finished = self.train(&plan, confined, context.screen)?;
         let gate = report::gate(&plan.recipe, &finished.events)?;
         plan.inputs.check(context.screen)?;
@@ -301,14 +301,9 @@ impl Plan {
     }
 
     /// What a proof says of how the model was made.
-    fn made<'p>(
-        &'p self,
-        confined: bool,
-        started: Timestamp,
-        embeddings: Option<&'p Embedded>,
-    ) -> proof::Made<'p> {
+    fn made<'p>(&'p self, ran: proof::Ran, embeddings: Option<&'p Embedded>) -> proof::Made<'p> {
         let Self { recipe, job, inputs, .. } = self;
-        proof::Made { recipe, job, inputs, embeddings, confined, started }
+        proof::Made { recipe, job, inputs, embeddings, ran }
     }
 }
 

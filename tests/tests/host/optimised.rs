@@ -172,6 +172,12 @@ fn a_pass_that_breaks_one_class_is_refused_whatever_the_whole_may_lose() {
     assert!(best.is_none() && report.chosen.is_none());
 }
 
+/// Whether this processor multiplies 8-bit numbers without overflow.
+fn has_vnni() -> bool {
+    let flags = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    ["avx512_vnni", "avx_vnni"].iter().any(|flag| flags.contains(flag))
+}
+
 #[test]
 fn a_net_for_pictures_is_judged_by_its_answers_and_takes_no_dynamic_integers() {
     let here = Here::start();
@@ -184,7 +190,8 @@ fn a_net_for_pictures_is_judged_by_its_answers_and_takes_no_dynamic_integers() {
     // How many answers stay depends on the processor: without VNNI, sums of 8-bit products can overflow. With fewer than these, the
     // pass itself is at fault. Whether it is enough, the gate says.
     let (answers, found) = (loss(&report, Method::Static8), verdict(&report, Method::Static8));
-    assert!(answers.value >= 0.7, "{}", report.table());
+    let least = if has_vnni() { 0.94 } else { 0.7 };
+    assert!(answers.value >= least, "{}", report.table());
     assert!(found.size < 0.4, "{}", report.table());
     assert_eq!(found.refused.is_some(), answers.bound > 0.06, "{}", report.table());
     let few = Rows { inputs: rows.inputs[..30].to_vec(), ..Rows::default() };
@@ -248,6 +255,14 @@ fn the_command_writes_what_passed_and_nothing_otherwise() {
     let verdict = &json["verdicts"][0];
     assert_eq!(passed.status.success(), !json["chosen"].is_null(), "{json}");
     assert_eq!(out.exists(), passed.status.success());
+    if out.exists() {
+        let bundle = path(&files.folder.path().join("small.wasm"));
+        let packed = ["--json", "pack", &path(&out), "--name", "small", "-o", &bundle];
+        let packed: Value =
+            serde_json::from_slice(&HostProcess::run(&packed).stdout).expect("JSON");
+        let said = &packed["manifest"]["models"][0]["backend"];
+        assert_eq!(*said, json["chosen"]["backend"], "where it won: {packed}");
+    }
     assert!(verdict["size"].as_f64().is_some_and(|size| size < 0.35), "{json}");
     assert!(std::fs::read_to_string(plot).expect("written").contains("store8"));
 }

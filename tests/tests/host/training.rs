@@ -433,6 +433,55 @@ fn answers_behind_a_link_are_not_read() {
     refused(&train(folder.path(), &["recipe.toml"]), "lies behind a link");
 }
 
+#[test]
+fn a_model_that_answers_otherwise_than_its_trainer_is_not_kept() {
+    let folder =
+        script("cp \"$1\" $SM_MODEL_DIR/model.onnx; cp \"$2\" $SM_OUTPUT_DATA_DIR/answers.npz");
+    write(&folder.path().join("made.onnx"), simple());
+    let numbers = |number: i32| {
+        let bytes: Vec<u8> = number.to_le_bytes().repeat(16);
+        Tensor::new(DataType::I32, vec![1, 16], bytes.into()).expect("fits")
+    };
+    let (seven, sum) = (numbers(7), numbers(14));
+    for (name, difference) in [("false.npz", numbers(1)), ("true.npz", numbers(0))] {
+        let inputs = [("INPUT0", &seven), ("INPUT1", &seven)];
+        let outputs = [("OUTPUT0", &sum), ("OUTPUT1", &difference)];
+        let file = write_npz(inputs.into_iter().chain(outputs)).expect("written");
+        write(&folder.path().join(name), file);
+    }
+    write(&folder.path().join("data.csv"), "x,y\n1,a\n");
+    for (answers, is_kept) in [("false.npz", false), ("true.npz", true)] {
+        let recipe = format!(
+            "[data]\ntrain = {{ path = \"data.csv\" }}\n[command]\nargv = [\"sh\", \"train.sh\", \"made.onnx\", \"{answers}\"]\n"
+        );
+        write(&folder.path().join("recipe.toml"), recipe);
+        let output = train(folder.path(), &["recipe.toml", "--force"]);
+        assert_eq!(folder.path().join("recipe/model.onnx").exists(), is_kept, "{output:?}");
+        match is_kept {
+            true => agree(&report(&output)),
+            false => refused(&output, "answers otherwise than the trainer"),
+        }
+    }
+}
+
+#[test]
+fn a_machine_without_namespaces_refuses_to_train_and_keeps_an_earlier_model() {
+    let folder = script("echo > $SM_MODEL_DIR/model.onnx");
+    std::fs::create_dir(folder.path().join("recipe")).expect("made");
+    write(&folder.path().join("recipe/model.onnx"), "an earlier one");
+    // In a namespace that may have no others.
+    let none = "echo 0 >/proc/sys/user/max_user_namespaces && exec \"$@\"";
+    let mut command = std::process::Command::new("unshare");
+    command.args(["--user", "--map-root-user", "sh", "-c", none, "sh"]);
+    let hospes = HostProcess::command();
+    command.arg(hospes.get_program());
+    command.args(["train", "recipe.toml", "--force"]).current_dir(folder.path());
+    let output = command.env("HOSPES_HOME", folder.path()).output().expect("it runs");
+    refused(&output, "pass `--unconfined` if you trust the program as yourself");
+    let kept = std::fs::read_to_string(folder.path().join("recipe/model.onnx")).expect("there");
+    assert_eq!(kept, "an earlier one");
+}
+
 /// A script that leaves a model which was there before, and says nothing of its data. `first` is what it does before.
 fn copying(first: &str) -> TempDir {
     let folder = script(&format!("{first}\ncp \"$1\" $SM_MODEL_DIR/model.onnx\n"));

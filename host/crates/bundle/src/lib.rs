@@ -72,7 +72,7 @@ pub use report::{REPORT_BYTES_MAX, ReportError, Reported, evaluations};
 pub use shape::{NESTING_MAX, Shape, ShapeError};
 pub use sign::{SignError, sign, sign_to_file};
 pub use signature::{BundlePart, PAYLOAD_TYPE, SignatureSectionError};
-pub use told::{Told, ToldColumn};
+pub use told::{BACKEND_METADATA, Told, ToldColumn};
 pub use verify::{BundleError, VerifiedBundle, verify};
 pub use weights::prepare;
 pub use wit::WitError;

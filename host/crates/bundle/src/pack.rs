@@ -248,7 +248,12 @@ pub fn pack_to_file(
         how: How::Repaired,
     });
     description.origin.derived_from.splice(0..0, repaired);
-    let models: Vec<_> = ready.into_iter().map(|model| model.input).collect();
+    // The publisher decides, then the model.
+    let models = ready.into_iter().map(|model| ModelInput {
+        backend: model.input.backend.or(model.told.backend),
+        ..model.input
+    });
+    let models: Vec<_> = models.collect();
     let measured: Vec<_> =
         description.origin.reports.iter().filter_map(|report| report.model).collect();
     let manifest = super::write_file(

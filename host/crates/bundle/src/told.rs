@@ -1,6 +1,8 @@
-//! What a model says of its numbers: the names of its classes, and how its columns code texts. `hospes train` writes both.
+//! What a model says of itself: the names of its classes, and how its columns code texts (`hospes train` writes both), and the backend that
+//! computes it best (`hospes optimize`).
 
 use bytes::Bytes;
+use hospes_core::backend::BackendKind;
 use hospes_onnx::Model;
 use serde::{Deserialize, Serialize};
 
@@ -10,13 +12,18 @@ const CLASSES: &str = "hospes.classes";
 /// The metadata with a JSON list of columns, in the order of the input.
 const COLUMNS: &str = "hospes.columns";
 
-/// What a model says of its numbers. Empty if it says nothing that can be read.
+/// The metadata with the name of a backend.
+pub const BACKEND_METADATA: &str = "hospes.backend";
+
+/// What a model says of itself. Empty if it says nothing that can be read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Told {
     /// The classes, in the order of the scores.
     pub classes: Vec<String>,
     /// The columns, in the order of the input.
     pub columns: Vec<ToldColumn>,
+    /// The backend that computes it best.
+    pub backend: Option<BackendKind>,
 }
 
 /// A column of a model's input.
@@ -31,7 +38,8 @@ pub struct ToldColumn {
 impl Told {
     /// What a model in memory says.
     pub(super) fn of(model: &Model) -> Self {
-        Self { classes: list(model, CLASSES), columns: list(model, COLUMNS) }
+        let backend = model.metadata(BACKEND_METADATA).and_then(BackendKind::named);
+        Self { classes: list(model, CLASSES), columns: list(model, COLUMNS), backend }
     }
 
     /// What the bytes of a model say.
@@ -39,7 +47,7 @@ impl Told {
         Model::read(bytes.clone()).map(|model| Self::of(&model)).unwrap_or_default()
     }
 
-    /// Whether it says nothing.
+    /// Whether it says nothing of its numbers.
     pub fn is_empty(&self) -> bool {
         self.classes.is_empty() && self.columns.is_empty()
     }

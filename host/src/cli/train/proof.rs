@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use crate::bundle::provenance::{Artifact, ProvenanceError, Trainer as Ran, Training};
+use crate::bundle::provenance::{Artifact, Content, ProvenanceError, Trainer as Named, Training};
+use crate::id::Digest;
 use crate::key::PartyKey;
 use crate::training::report::Embedded;
 use crate::training::{Job, Recipe, Trainer};
@@ -36,8 +37,27 @@ pub(super) struct Made<'m> {
     pub inputs: &'m Inputs,
     /// What made vectors of texts.
     pub embeddings: Option<&'m Embedded>,
-    pub confined: bool,
+    pub ran: Ran,
+}
+
+/// How a trainer ran.
+#[derive(Clone, Copy)]
+pub(super) struct Ran {
+    /// The digest of Hospes' own trainer. A script's program is among its code.
+    pub program: Option<Digest>,
+    pub is_confined: bool,
     pub started: Timestamp,
+}
+
+/// The digest of Hospes' own trainer, if it trains.
+///
+/// # Errors
+/// If it cannot be read.
+pub(super) fn native(recipe: &Recipe, program: &Path) -> Result<Option<Digest>, Failure> {
+    match recipe.trainer() {
+        Trainer::Native(_) => Ok(Some(Content::of(program)?.digest())),
+        Trainer::Command(_) => Ok(None),
+    }
 }
 
 impl Made<'_> {
@@ -48,7 +68,7 @@ impl Made<'_> {
     pub(super) fn check(&self, key: &PartyKey) -> Result<(), Failure> {
         let [model, report, events] =
             [MODEL, REPORT, EVENTS].map(|name| Artifact::of_bytes(name, b""));
-        let training = self.training(model, report, events, self.started);
+        let training = self.training(model, report, events, self.ran.started);
         training.sign(key).map(drop).during(|| "this training could not be proven".into())
     }
 
@@ -76,7 +96,7 @@ impl Made<'_> {
         events: Artifact,
         finished: Timestamp,
     ) -> Training {
-        let Self { recipe, job, inputs, embeddings, confined, started } = self;
+        let Self { recipe, job, inputs, embeddings, ran } = self;
         let hyperparameters = job.hyperparameters.iter();
         let (trainer, seed) = match recipe.trainer() {
             Trainer::Native(native) => ("hospes-train".to_owned(), Some(native.seed)),
@@ -88,8 +108,11 @@ impl Made<'_> {
         let mut environment = vec![
             ("threads", job.threads.into()),
             ("gpus", job.gpus.into()),
-            ("confined", (*confined).into()),
+            ("confined", ran.is_confined.into()),
         ];
+        if let Some(program) = ran.program {
+            environment.push(("program", program.to_string().into()));
+        }
         if let Some(Embedded { model, version, sha256 }) = embeddings {
             environment.push(("embeddings", format!("{model}@{version} {sha256}").into()));
         }
@@ -110,8 +133,8 @@ impl Made<'_> {
             code: inputs.code(),
             lock: inputs.lock(),
             base: None,
-            trainer: Ran { name: trainer, version: env!("CARGO_PKG_VERSION").into() },
-            started: *started,
+            trainer: Named { name: trainer, version: env!("CARGO_PKG_VERSION").into() },
+            started: ran.started,
             finished,
         }
     }
