@@ -185,7 +185,8 @@ fn a_net_for_pictures_is_judged_by_its_answers_and_takes_no_dynamic_integers() {
     // How many answers stay depends on how many rows show which values occur.
     let shown = if has_vnni() { 128 } else { 48 };
     let (rows, calibration) = (files.rows("held-out", 150), files.rows("calibration", shown));
-    let limits = Limits { loss_max: 0.06, ..Limits::default() };
+    // Of most of its thousand classes, these pictures have a few rows or none.
+    let limits = Limits { loss_max: 0.06, class_loss_max: 1.0, ..Limits::default() };
     let asked = Asked { held_out: &rows, calibration: Some(&calibration), limits };
     let original = model("efficientnet-lite0");
     let report = asked.report(&here, &original, &[Method::Static8]);
