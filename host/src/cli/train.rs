@@ -7,11 +7,12 @@ mod teacher;
 mod text;
 mod trainer;
 
-use std::cell::{OnceCell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::BTreeMap;
 use std::fs;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use clap::Args;
@@ -340,7 +341,12 @@ struct Told {
     training: OnceCell<Progress>,
     screen: Screen,
     epochs: Option<u32>,
+    /// Lines since then.
+    shown: Cell<(Instant, u32)>,
 }
+
+/// Most lines that a trainer may show in a second.
+const LINES_A_SECOND: u32 = 20;
 
 impl Told {
     fn new(screen: Screen, recipe: &Recipe) -> Self {
@@ -350,8 +356,13 @@ impl Told {
             }
             Trainer::Command(_) => (None, None),
         };
-        let told =
-            Self { reading: RefCell::new(reading), training: OnceCell::new(), screen, epochs };
+        let told = Self {
+            reading: RefCell::new(reading),
+            training: OnceCell::new(),
+            screen,
+            epochs,
+            shown: Cell::new((Instant::now(), 0)),
+        };
         // A script need not say anything.
         if told.epochs.is_none() {
             told.training();
@@ -362,6 +373,14 @@ impl Told {
     fn training(&self) -> &Progress {
         self.reading.take();
         self.training.get_or_init(|| self.screen.part_bar("training"))
+    }
+
+    /// Whether another line fits into this second. All lines are in the events.
+    fn may_show(&self) -> bool {
+        let (since, count) = self.shown.get();
+        let is_past = since.elapsed() >= Duration::from_secs(1);
+        self.shown.set(if is_past { (Instant::now(), 1) } else { (since, count + 1) });
+        is_past || count < LINES_A_SECOND
     }
 
     fn tell(&self, event: &Event) {
@@ -375,12 +394,15 @@ impl Told {
             line = format!("epoch {epoch}{of}");
         }
         for (name, value) in &event.metrics {
-            line += &format!("  {name} {value:.4}");
+            line += &match value.abs() < 1e6 {
+                true => format!("  {name} {value:.4}"),
+                false => format!("  {name} {value:.4e}"),
+            };
         }
         if let Some(message) = &event.message {
             line += &format!("  {message}");
         }
-        if !line.is_empty() && !self.screen.is_json() {
+        if !line.is_empty() && !self.screen.is_json() && self.may_show() {
             progress.line(&printable(line.trim_start()));
         }
     }

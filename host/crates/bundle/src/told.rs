@@ -54,6 +54,6 @@ impl Told {
 }
 
 fn list<T: for<'de> Deserialize<'de>>(model: &Model, key: &str) -> Vec<T> {
-    let text = model.metadata(key).unwrap_or_default();
+    let text = model.names(key).unwrap_or_default();
     serde_json::from_str(text).unwrap_or_default()
 }

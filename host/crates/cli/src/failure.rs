@@ -102,7 +102,7 @@ impl fmt::Display for Failure {
             write!(f, "\n  because: {}", Indented(cause))?;
         }
         if let Some(fix) = &self.0.fix {
-            write!(f, "\n  fix: {fix}")?;
+            write!(f, "\n  fix: {}", Indented(fix))?;
         }
         match &self.0.receipt {
             Some(call) => write!(f, "\n  receipt: {call}"),

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::failure::{During as _, Failure};
 use super::origin;
-use super::screen::{Answer, printable};
+use super::screen::{self, Answer, printable};
 use hospes_bundle::{self as bundle, Inspection, Manifest, Told};
 use hospes_config::about_bytes;
 
@@ -86,8 +86,11 @@ pub(crate) fn told(model: &str, Told { classes, columns, .. }: &Told) -> String 
         lines += &format!("  {model}  classes  {}\n", numbered(classes));
     }
     for column in columns.iter().take(NAMES_SHOWN_MAX).filter(|one| !one.categories.is_empty()) {
-        lines +=
-            &format!("  {model}  column `{}`: {}\n", column.name, numbered(&column.categories));
+        lines += &format!(
+            "  {model}  column `{}`: {}\n",
+            screen::name(&column.name),
+            numbered(&column.categories)
+        );
     }
     if !columns.is_empty() {
         let names: Vec<String> = columns.iter().map(|column| column.name.clone()).collect();
@@ -98,7 +101,8 @@ pub(crate) fn told(model: &str, Told { classes, columns, .. }: &Told) -> String 
 
 fn numbered(names: &[String]) -> String {
     let shown = names.iter().take(NAMES_SHOWN_MAX).enumerate();
-    let mut text: Vec<String> = shown.map(|(place, name)| format!("{place} = {name}")).collect();
+    let mut text: Vec<String> =
+        shown.map(|(place, name)| format!("{place} = {}", screen::name(name))).collect();
     if names.len() > NAMES_SHOWN_MAX {
         text.push(format!("and {} more", names.len() - NAMES_SHOWN_MAX));
     }

@@ -223,6 +223,25 @@ pub fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() && c != '\n' { '\u{fffd}' } else { c }).collect()
 }
 
+/// Longest name of others that is shown, in characters.
+const NAME_CHARS_MAX: usize = 80;
+
+/// Makes a name that others chose safe within a line: what is not seen, such as a line break or a change of direction, is replaced, and a long
+/// name is cut.
+pub fn name(text: &str) -> String {
+    let seen = |c: char| match c {
+        '\'' | '"' | '\\' => c,
+        // `escape_debug` leaves what is printed as it is.
+        c if c.escape_debug().count() == 1 => c,
+        _ => '\u{fffd}',
+    };
+    let mut name: String = text.chars().take(NAME_CHARS_MAX).map(seen).collect();
+    if text.chars().nth(NAME_CHARS_MAX).is_some() {
+        name.push('…');
+    }
+    name
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -243,5 +262,12 @@ mod tests {
     #[test]
     fn a_host_cannot_steer_the_terminal() {
         assert_eq!(printable("a\u{1b}[2Jb\nc\r"), "a\u{fffd}[2Jb\nc\u{fffd}");
+    }
+
+    #[test]
+    fn a_name_of_others_stays_in_its_line() {
+        assert_eq!(name("it's a \"cat\""), "it's a \"cat\"");
+        assert_eq!(name("x\n  signed by\u{202e}\u{200b}"), "x\u{fffd}  signed by\u{fffd}\u{fffd}");
+        assert_eq!(name(&"n".repeat(1000)).chars().count(), NAME_CHARS_MAX + 1);
     }
 }

@@ -68,7 +68,17 @@ pub enum FeedError {
         "the inputs take {first} and {second} rows at once: export the model with an open first dimension"
     )]
     Batches { first: usize, second: usize },
+    #[error(
+        "the model takes {batch} rows at once, which would be more than {BATCH_BYTES_MAX} bytes: export it with an open first dimension"
+    )]
+    Batch { batch: usize },
 }
+
+/// Most bytes of the inputs of a model that takes a fixed number of rows, when the last row is repeated to fill it up.
+const BATCH_BYTES_MAX: usize = 256 << 20;
+
+/// Bytes of a text that is repeated: its length and its place.
+const TEXT_BYTES: usize = 16;
 
 /// A data set bound to a model's inputs.
 #[derive(Debug)]
@@ -144,6 +154,12 @@ impl<'d> Feed<'d> {
                     return Err(FeedError::Batches { first, second: fixed });
                 }
                 _ => {}
+            }
+        }
+        if let Some(batch) = batch {
+            let row = inputs.iter().map(Input::row_bytes).fold(0_usize, usize::saturating_add);
+            if batch.saturating_mul(row) > BATCH_BYTES_MAX {
+                return Err(FeedError::Batch { batch });
             }
         }
         Ok(Self { data, inputs, batch })
@@ -268,6 +284,12 @@ impl<'d> Input<'d> {
             check(preparation, channels(&shape, &own, turn, repeat))?;
         }
         Ok(Self { spec: spec.clone(), columns, shape, turn, preparation, repeat })
+    }
+
+    /// How many bytes a row takes, as the model takes it.
+    fn row_bytes(&self) -> usize {
+        let each = self.spec.data_type.size().unwrap_or(TEXT_BYTES);
+        self.shape.iter().fold(each, |bytes, size| bytes.saturating_mul(*size))
     }
 
     /// The number of rows that the input takes at once, if it is fixed.

@@ -10,7 +10,7 @@ const KEY: &str = "hospes.classes";
 /// The names of a model's classes, if it has some.
 pub fn class_names(model: &Bytes) -> Option<Vec<String>> {
     let model = Model::read(model.clone()).ok()?;
-    let names: Vec<String> = serde_json::from_str(model.metadata(KEY)?).ok()?;
+    let names: Vec<String> = serde_json::from_str(model.names(KEY)?).ok()?;
     (1..=CLASSES_MAX).contains(&names.len()).then_some(names)
 }
 

@@ -1,7 +1,7 @@
 //! The columns that a model of `hospes train` was trained with: which, in which order, and which texts they had.
 
 use std::borrow::Cow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use bytes::Bytes;
 use hospes_core::tensor::{DataType, Tensor};
@@ -30,8 +30,11 @@ pub struct TrainedColumn {
 /// The columns that a model was trained with, if it says so.
 pub fn trained_columns(model: &Bytes) -> Option<Vec<TrainedColumn>> {
     let model = Model::read(model.clone()).ok()?;
-    let columns: Vec<TrainedColumn> = serde_json::from_str(model.metadata(KEY)?).ok()?;
-    (1..=COLUMNS_MAX).contains(&columns.len()).then_some(columns)
+    let columns: Vec<TrainedColumn> = serde_json::from_str(model.names(KEY)?).ok()?;
+    // Each is a column of its own: otherwise a short list could ask for one column many times.
+    let names: HashSet<&str> = columns.iter().map(|column| column.name.as_str()).collect();
+    let is_sound = (1..=COLUMNS_MAX).contains(&columns.len()) && names.len() == columns.len();
+    is_sound.then_some(columns)
 }
 
 /// The columns of a table as the model takes them. A table may have others, and another order.
@@ -130,7 +133,13 @@ mod tests {
         let sound = sound.expect("two columns");
         assert_eq!((&*sound[0].name, sound[0].categories.len()), ("size", 0));
         assert_eq!((&*sound[1].name, &*sound[1].categories[1]), ("colour", "red"));
-        for value in ["size, colour", "[]", r#"["size"]"#, r#"{"name": "size"}"#] {
+        for value in [
+            "size, colour",
+            "[]",
+            r#"["size"]"#,
+            r#"{"name": "size"}"#,
+            r#"[{"name": "a"}, {"name": "a"}]"#,
+        ] {
             assert_eq!(of(value), None, "{value}");
         }
     }

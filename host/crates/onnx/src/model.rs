@@ -26,6 +26,9 @@ pub use tensor::{Data, Element, ElementType, SparseTensor, Tensor, TensorError};
 pub use types::{Dimension, Size, Type, TypeKind, ValueInfo};
 pub use walk::{Origin, Scope};
 
+/// Most bytes of metadata that are read as a list of names.
+const NAMES_BYTES_MAX: usize = 4 << 20;
+
 /// A whole model (`ModelProto`).
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Model {
@@ -170,6 +173,11 @@ impl Model {
         if self.opset(domain).is_none() {
             self.opsets.push(Opset::new(domain, version));
         }
+    }
+
+    /// The metadata of this key that is small enough to be read as a list of names.
+    pub fn names(&self, key: &str) -> Option<&str> {
+        self.metadata(key).filter(|text| text.len() <= NAMES_BYTES_MAX)
     }
 
     /// The metadata of this key.

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use hospes_core::id::ModelName;
 use serde::{Deserialize, Serialize};
 
 use crate::recipe::RecipeError;
@@ -304,11 +305,27 @@ impl Native {
         let embeddings =
             "name a published model that embeds texts, as in embeddings = \"acme/minilm\"";
         require(self.embeddings.is_some(), "embeddings", "missing", embeddings)?;
+        let named = self.embeddings.as_deref().unwrap_or_default();
+        let is_name = "it must be `publisher/model` or `publisher/model@version`";
+        require(published(named).is_some(), "embeddings", named, is_name)?;
         let ignore = "only the columns `text` and `target` are read: leave it out";
         require(self.ignore.is_empty(), "ignore", "given", ignore)?;
         let teacher = "a teacher of texts would need their vectors: leave it out";
         require(self.teacher.is_none(), "teacher", "given", teacher)
     }
+}
+
+/// A published model and its version, if one is named.
+pub fn published(text: &str) -> Option<(ModelName, Option<&str>)> {
+    let (name, version) = match text.split_once('@') {
+        Some((name, version)) => (name, Some(version)),
+        None => (text, None),
+    };
+    let is_version = |version: &str| {
+        let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '+');
+        !version.is_empty() && version.chars().all(allowed)
+    };
+    Some((name.parse().ok()?, version)).filter(|(_, version)| version.is_none_or(is_version))
 }
 
 impl Teacher {

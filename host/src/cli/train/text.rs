@@ -13,6 +13,8 @@ use crate::id::Digest;
 use crate::tensor::DataType;
 use crate::training::Native;
 use crate::training::native::Predict;
+use crate::training::native::published;
+use crate::training::prepare;
 use crate::training::report::{Embedded, Read};
 use hospes_cli::Context;
 use hospes_cli::client::{Client, Post};
@@ -24,6 +26,9 @@ const TEXTS_AT_ONCE: usize = 64;
 
 /// Most numbers of a vector. More would be no embedding, and the table would not fit into memory.
 const WIDTH_MAX: usize = 8_192;
+
+/// Most bytes that a number takes in a table.
+const NUMBER_BYTES: u64 = 16;
 
 /// The folder below the output with the vectors. It is kept, so that another run asks for nothing twice.
 const FOLDER: &str = "embedded";
@@ -46,6 +51,8 @@ pub(super) struct Texts<'t> {
 /// A data set whose vectors are not there yet.
 struct Missing {
     file: PathBuf,
+    /// A folder for the answers so far.
+    parts: PathBuf,
     texts: Vec<String>,
     labels: Vec<String>,
 }
@@ -73,8 +80,10 @@ impl Texts<'_> {
             return Ok(None);
         };
         let client = self.context.client()?;
-        let (name, version) = model.split_once('@').unzip();
-        let name = name.unwrap_or(model);
+        let (name, version) = published(model).ok_or_else(|| {
+            Failure::new(format!("`{model}` names no published model"))
+                .fix("write `publisher/model` or `publisher/model@version`")
+        })?;
         let path = version.map_or_else(|| format!("/{name}"), |at| format!("/{name}@{at}"));
         let (_, described): (_, Description) = client.document(&path)?;
         let folder = self.out.join(FOLDER);
@@ -89,18 +98,20 @@ impl Texts<'_> {
             if !file.exists() {
                 let (texts, labels) =
                     columns(&self.beside.join(&read.path), text, target, labels(self.native))?;
-                missing.push(Missing { file: file.clone(), texts, labels });
+                let parts = file.with_extension("parts");
+                missing.push(Missing { file: file.clone(), parts, texts, labels });
             }
             tables.insert(channel.clone(), file);
         }
         self.tell(model, &missing)?;
         let asked = format!("{name}@{}", described.version);
-        for Missing { file, texts, labels } in missing {
-            let vectors = self.vectors(&client, &asked, &texts)?;
-            super::write(&file, table(&vectors, target, &labels).as_bytes())?;
+        for missing in missing {
+            let vectors = self.vectors(&client, &asked, &missing)?;
+            super::write(&missing.file, table(&vectors, target, &missing.labels).as_bytes())?;
+            prepare::remove(&missing.parts)?;
         }
         let embedded = Embedded {
-            model: name.to_owned(),
+            model: name.to_string(),
             version: described.version,
             sha256: described.digest,
         };
@@ -109,11 +120,11 @@ impl Texts<'_> {
 
     /// Says how many calls will be counted, before the first one.
     fn tell(&self, model: &str, missing: &[Missing]) -> Result<(), Failure> {
-        let rows: usize = missing.iter().map(|set| set.texts.len()).sum();
-        if rows == 0 {
+        let asked = missing.iter().map(Missing::asked);
+        let (calls, rows) = asked.fold((0, 0), |(calls, rows), (c, r)| (calls + c, rows + r));
+        if calls == 0 {
             return Ok(());
         }
-        let calls: usize = missing.iter().map(|set| set.texts.len().div_ceil(TEXTS_AT_ONCE)).sum();
         let text =
             format!("{rows} texts are {calls} calls of {model}, each counted under your agreement");
         if self.is_told {
@@ -123,43 +134,93 @@ impl Texts<'_> {
         self.context.screen.confirm(&format!("{text}. Call it?"))
     }
 
+    /// The vectors of a data set. Each answer is kept as it comes, so that a call that fails costs no earlier one again.
     fn vectors(
         &self,
         client: &Client,
         model: &str,
-        texts: &[String],
+        missing: &Missing,
     ) -> Result<Vec<Vec<f32>>, Failure> {
         let progress = self.context.screen.part_bar("embedding texts");
-        let mut vectors: Vec<Vec<f32>> = Vec::with_capacity(texts.len());
-        for (at, texts_now) in texts.chunks(TEXTS_AT_ONCE).enumerate() {
-            let (first, last) = (at * TEXTS_AT_ONCE + 1, at * TEXTS_AT_ONCE + texts_now.len());
-            let body = json!({ "model": model, "input": texts_now });
-            let reply = client.post("/v1/embeddings", Post::json(&body));
-            let reply = reply.during(|| format!("texts {first} to {last}"))?;
-            let (_, response): (_, Response) = reply.document()?;
-            let mut found: Vec<Vector> = response.data;
-            found.sort_by_key(|vector| vector.index);
-            let width = vectors.first().or(found.first().map(|first| &first.embedding));
-            let width = width.map_or(0, Vec::len);
-            let fits = |vector: &Vector| {
-                vector.embedding.len() == width && vector.embedding.iter().all(|n| n.is_finite())
+        let parts = &missing.parts;
+        std::fs::create_dir_all(parts).map_err(|error| Failure::file("make", parts, &error))?;
+        let mut vectors: Vec<Vec<f32>> = Vec::new();
+        for (at, texts) in missing.texts.chunks(TEXTS_AT_ONCE).enumerate() {
+            let path = missing.part(at);
+            let found = match kept(&path, texts.len()) {
+                Some(found) => found,
+                None => {
+                    let first = at * TEXTS_AT_ONCE + 1;
+                    let found = ask(client, model, texts)
+                        .during(|| format!("texts {first} to {}", first + texts.len() - 1))?;
+                    let bytes = found.iter().flatten().flat_map(|number| number.to_le_bytes());
+                    super::write(&path, &bytes.collect::<Vec<u8>>())?;
+                    found
+                }
             };
-            if found.len() != texts_now.len()
-                || !(1..=WIDTH_MAX).contains(&width)
-                || !found.iter().all(fits)
-            {
-                let message = format!(
-                    "`{model}` gave no vector of {width} finite numbers for each of texts {first} to {last}"
-                );
-                return Err(Failure::new(message).fix(format!(
-                    "use a model that gives as many numbers for every text, at most {WIDTH_MAX}"
-                )));
+            let width = vectors.first().or(found.first()).map_or(0, Vec::len);
+            if found.iter().any(|vector| vector.len() != width) {
+                return Err(Failure::new(format!("`{model}` gives vectors of different lengths"))
+                    .fix("use a model that gives as many numbers for every text"));
             }
-            vectors.extend(found.into_iter().map(|vector| vector.embedding));
-            progress.part(last as f64 / texts.len() as f64);
+            let bytes = (missing.texts.len() * width) as u64 * NUMBER_BYTES;
+            if bytes > data::FILE_BYTES_MAX {
+                let (rows, max) = (missing.texts.len(), data::FILE_BYTES_MAX);
+                let message = format!(
+                    "{rows} vectors of {width} numbers would take {bytes} bytes, the limit of a table is {max}"
+                );
+                return Err(Failure::new(message).fix("train on fewer texts"));
+            }
+            vectors.extend(found);
+            progress.part(vectors.len() as f64 / missing.texts.len() as f64);
         }
         Ok(vectors)
     }
+}
+
+impl Missing {
+    /// The file of an answer.
+    fn part(&self, at: usize) -> PathBuf {
+        self.parts.join(format!("{at}.f32"))
+    }
+
+    /// How many calls are needed, and how many texts they are about.
+    fn asked(&self) -> (usize, usize) {
+        let chunks = self.texts.chunks(TEXTS_AT_ONCE).enumerate();
+        let missing = chunks.filter(|(at, _)| !self.part(*at).exists());
+        missing.fold((0, 0), |(calls, rows), (_, texts)| (calls + 1, rows + texts.len()))
+    }
+}
+
+/// The vectors of an answer that an earlier run got; `None` if there is none that fits.
+fn kept(path: &Path, texts: usize) -> Option<Vec<Vec<f32>>> {
+    let bytes = std::fs::read(path).ok()?;
+    let (numbers, rest) = bytes.as_chunks::<4>();
+    let fits = rest.is_empty() && !numbers.is_empty() && numbers.len().is_multiple_of(texts);
+    let numbers: Vec<f32> = numbers.iter().map(|number| f32::from_le_bytes(*number)).collect();
+    fits.then(|| numbers.chunks(numbers.len() / texts).map(<[f32]>::to_vec).collect())
+}
+
+/// One call. The vectors are in the order of the texts.
+fn ask(client: &Client, model: &str, texts: &[String]) -> Result<Vec<Vec<f32>>, Failure> {
+    let body = json!({ "model": model, "input": texts });
+    let reply = client.post("/v1/embeddings", Post::json(&body))?;
+    // Not by way of a tree, which would take many times the bytes.
+    let response: Response = serde_json::from_slice(&reply.body)
+        .during(|| "the host's response has an unexpected form".into())?;
+    let mut found = response.data;
+    found.sort_by_key(|vector| vector.index);
+    let is_sound = |(place, vector): (usize, &Vector)| {
+        let numbers = &vector.embedding;
+        let is_long = (1..=WIDTH_MAX).contains(&numbers.len());
+        vector.index == place && is_long && numbers.iter().all(|number| number.is_finite())
+    };
+    if found.len() != texts.len() || !found.iter().enumerate().all(is_sound) {
+        let message = format!("`{model}` gave no vector of finite numbers for each text");
+        return Err(Failure::new(message)
+            .fix(format!("use a model that gives at most {WIDTH_MAX} numbers for every text")));
+    }
+    Ok(found.into_iter().map(|vector| vector.embedding).collect())
 }
 
 /// What the target is.
@@ -217,14 +278,16 @@ fn table(vectors: &[Vec<f32>], target: &str, labels: &[String]) -> String {
     let quoted = |text: &str| format!("\"{}\"", text.replace('"', "\"\""));
     let width = vectors.first().map_or(0, Vec::len);
     let mut table = String::new();
+    // No column has the target's name.
+    let prefix = if target.starts_with("embedding.") { "vector" } else { "embedding" };
     for at in 0..width {
-        let _ = write!(table, "e{at},");
+        let _ = write!(table, "{prefix}.{at},");
     }
     let _ = writeln!(table, "{}", quoted(target));
     for (vector, label) in vectors.iter().zip(labels) {
         for number in vector {
-            // The shortest text that is read back as the same number.
-            let _ = write!(table, "{number},");
+            // The shortest text that is read back as the same number; without an exponent, the smallest would have 45 zeros.
+            let _ = write!(table, "{number:e},");
         }
         let _ = writeln!(table, "{}", quoted(label));
     }
