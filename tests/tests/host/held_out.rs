@@ -286,6 +286,9 @@ fn figures_other_than_the_trainer_s_are_found() {
     desk.write("report.json", silent.to_string());
     let said = desk.refused(&compared);
     assert!(said.contains("no figures of held-out rows"), "{said}");
+    desk.write("bare.csv", "a,b\n1,1\n2,0\n");
+    let said = desk.refused(&["line.onnx", "--data", "bare.csv", "--report", "report.json"]);
+    assert!(said.contains("no figure to compare") && said.contains("`--label`"), "{said}");
     let part = desk.run(&[&["evaluate"], &compared[..], &["--rows", "2"]].concat());
     assert_eq!(part.status.code(), Some(2), "a part of the rows has figures of its own");
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use crate::bundle::{self, REPORT_BYTES_MAX, Reported as Found};
 use crate::data::DataSet;
-use crate::evaluate::{FIGURE_TOLERANCE, Figures, Report, Reported};
+use crate::evaluate::{FIGURE_TOLERANCE, Figures, Metric, Report, Reported};
 use hospes_cli::failure::{During as _, Failure};
 
 /// What a report says of the rows that are evaluated.
@@ -28,12 +28,11 @@ impl Said {
         let mut found =
             bundle::evaluations(&bytes).during(|| format!("`{name}` has no figures"))?;
         let digest = data.digest();
-        let others: Vec<String> =
+        let mut others: Vec<String> =
             found.evaluations.iter().map(|one| format!("`{}`", one.data)).collect();
         found.evaluations.retain(|one| one.data_sha256 == Some(digest));
         if found.evaluations.is_empty() {
             let what = format!("`{name}` has no figures of these rows ({digest})");
-            let mut others = others;
             others.dedup();
             let fix = format!("give the data set that it has figures of: {}", others.join(", "));
             return Err(Failure::new(what).fix(fix));
@@ -44,7 +43,7 @@ impl Said {
     /// Adds the comparison to a report whose runs are complete.
     pub(super) fn compare(self, report: &mut Report) -> Result<(), Failure> {
         let Self { name, found } = self;
-        let metric = report.metric.map_or("nothing", |metric| metric.name());
+        let Some(metric) = report.metric.map(Metric::name) else { return Ok(()) };
         let Some(one) = found.evaluations.iter().find(|one| one.metric == metric) else {
             let has: Vec<String> =
                 found.evaluations.iter().map(|one| format!("`{}`", one.metric)).collect();
