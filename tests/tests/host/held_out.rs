@@ -293,6 +293,39 @@ fn figures_other_than_the_trainer_s_are_found() {
     assert_eq!(part.status.code(), Some(2), "a part of the rows has figures of its own");
 }
 
+#[test]
+fn a_report_with_a_figure_for_each_backend_is_compared_by_backend() {
+    let desk = Desk::new();
+    desk.write("line.onnx", line());
+    desk.write("rows.csv", "a,b,y\n1,1,6\n2,0,5\n0,3,10\n4,4,21\n");
+    let plain = ["line.onnx", "--data", "rows.csv"];
+    let compared = [&plain[..], &["--report", "report.json"]].concat();
+    let own = desk.evaluated(&plain);
+    let report = |onnxruntime: f64, tract: f64, places: [&str; 2]| {
+        let mut report = own.clone();
+        let runs = [onnxruntime, tract].iter().zip(places).map(|(value, place)| {
+            let mut run = own["runs"].as_array().and_then(|runs| runs.last()).expect("one").clone();
+            run["place"] = json!(place);
+            run["figures"]["value"] = json!(value);
+            run
+        });
+        report["runs"] = runs.collect();
+        desk.write("report.json", report.to_string());
+    };
+    let places = ["onnxruntime", "tract"];
+    // They differ in the last digit.
+    report(1.0 - f64::EPSILON, 1.0, places);
+    let same = desk.evaluated(&compared);
+    assert_eq!(same["reported"]["differs"], json!([]), "{same}");
+    report(1.0, 0.9, places);
+    let other = desk.json(1, &[&["evaluate"], &compared[..], &["--backend", "tract"]].concat());
+    assert_eq!(other["reported"]["differs"], json!(["tract"]), "{other}");
+    assert_eq!(other["reported"]["value"], 0.9);
+    report(1.0, 0.9, ["onnxruntime", "published"]);
+    let said = desk.refused(&compared);
+    assert!(said.contains("it has `r2 (onnxruntime)`, `r2 (published)`"), "{said}");
+}
+
 /// Folders whose names are other numbers than the places of their classes, with ties.
 fn numbered(desk: &Desk) {
     for (name, value) in [
