@@ -33,7 +33,7 @@ use crate::fit::{Part, Training};
 use crate::net::{Net, NetError};
 use crate::parts::Learnt;
 use crate::prepare::Preparation;
-use crate::teacher::Soft;
+use crate::teacher::{Soft, TeacherError};
 
 /// How many rows' answers are left for comparing backends.
 const CHECKED_ROWS: usize = 64;
@@ -82,7 +82,7 @@ fn main() -> ExitCode {
             let _ = writeln!(std::io::stderr(), "{line}");
             if error.is::<RowsError>() {
                 ExitCode::from(DATA_FAULTS)
-            } else if error.is::<NetError>() {
+            } else if error.is::<NetError>() || error.is::<TeacherError>() {
                 ExitCode::from(SETTINGS_UNFIT)
             } else {
                 ExitCode::FAILURE

@@ -110,6 +110,9 @@ fn wrong_members_and_values_are_named() {
     assert!(refused(DIGITS, &["data.train.sha256=\"12\""]).contains("64 hexadecimal digits"));
     let untested = DIGITS.replace("test = { path = \"digits/test\" }", "");
     assert!(refused(&untested, &[]).contains("no data to measure it on"));
+    let numbers = DIGITS.replace("\"image\"", "\"table\"\ntarget = \"y\"\npredict = \"number\"");
+    let taught = numbers.replace("[gate]", "[native.teacher]\nmodel = \"t.onnx\"\n[gate]");
+    assert!(refused(&taught, &[]).contains("a teacher teaches classes: leave it out"));
     let line = refused(&DIGITS.replace("[gate]", "[gates]"), &[]);
     assert!(line.contains("line 12"), "{line}");
 }
