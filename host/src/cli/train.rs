@@ -18,6 +18,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::{MakeRuntime, serve};
+use crate::bundle::provenance::Artifact;
 use crate::config::{Config, about_bytes};
 use crate::confine::{self, Confined};
 use crate::evidence::chart::{self, Series};
@@ -166,11 +167,18 @@ impl Train {
             confined: is_confined,
         };
         write(&out.join(CURVES), curves(&finished).as_bytes())?;
-        write(&out.join(REPORT), &serde_json::to_vec_pretty(&report)?)?;
+        let written = serde_json::to_vec_pretty(&report)?;
+        write(&out.join(REPORT), &written)?;
         // After all that belongs to it, but for the proof, which is about it.
         write(&out.join(MODEL), &model)?;
         if let Some(key) = &key {
-            made.write(out, key, context.clock.now())?;
+            let Made { sha256, bytes } = report.model;
+            let files = proof::Files {
+                model: Artifact { name: MODEL.into(), sha256, bytes },
+                report: Artifact::of_bytes(REPORT, &written),
+                events: Artifact::of_bytes(EVENTS, finished.events.lines().as_bytes()),
+            };
+            made.write(out, files, key, context.clock.now())?;
         }
         let signer = key.map(|key| key.party().to_string());
         Ok(answer(&report, out, signer.as_deref()))
