@@ -138,7 +138,7 @@ fn run(job: &Job) -> Result<(), Failure> {
         }
     };
     let training = Training {
-        part: Part { prefix: "", epochs: native.epochs, is_last: true, before: 0, first: None },
+        part: Part::whole(native.epochs),
         native,
         net: &net,
         preparation: &preparation,
@@ -172,7 +172,7 @@ fn run(job: &Job) -> Result<(), Failure> {
     }
     let model = export::onnx(&rows, &preparation, &net, &weights, training.answer)?;
     std::fs::write(&job.model, model)?;
-    leave_answers(job, &Training { net: &net, ..training.clone() }, &weights)
+    leave_answers(job, &Training { net: &net, ..training }, &weights)
 }
 
 /// Leaves a few rows with the answers to them. `hospes train` compares those of the served model with them.
