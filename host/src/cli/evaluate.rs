@@ -180,6 +180,10 @@ impl Evaluate {
         let reference = self.reference.as_deref().map(Model::read).transpose()?;
         let (data, licence) = self.read_data(&model)?;
         let metric = self.metric(&data)?;
+        if self.report.is_some() && metric.is_none() {
+            let what = "the data have no labels, so there is no figure to compare with the report";
+            return Err(Failure::new(what).fix("name their column with `--label`"));
+        }
         let said = self.report.as_deref().map(|path| Said::read(path, &data)).transpose()?;
         // Without its folder: a report can become part of a bundle, and where the data lie is nobody's business.
         let name = self.data.file_name().unwrap_or(self.data.as_os_str()).to_string_lossy();

@@ -19,6 +19,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::{MakeRuntime, serve};
+use crate::bundle::provenance::Artifact;
 use crate::config::{Config, about_bytes};
 use crate::confine::{self, Confined};
 use crate::evidence::chart::{self, Series};
@@ -26,8 +27,8 @@ use crate::files::Found;
 use crate::id::Digest;
 use crate::training::report::{Compared, Cost, Embedded, Made, REPORT_VERSION, Read};
 use crate::training::{
-    Event, Finished, Job, Limits, Log, Pattern, Recipe, Report, Trainer, dataset, prepare, recipe,
-    report, run,
+    Event, Finished, Job, Limits, Log, Pattern, Recipe, Report, Trainer, dataset, events, prepare,
+    recipe, report, run,
 };
 use hospes_cli::Context;
 use hospes_cli::document::Force;
@@ -167,14 +168,21 @@ impl Train {
             confined: is_confined,
         };
         write(&out.join(CURVES), curves(&finished).as_bytes())?;
-        write(&out.join(REPORT), &serde_json::to_vec_pretty(&report)?)?;
+        let written = serde_json::to_vec_pretty(&report)?;
+        write(&out.join(REPORT), &written)?;
         // After all that belongs to it, but for the proof, which is about it.
         write(&out.join(MODEL), &model)?;
         if let Some(key) = &key {
-            made.write(out, key, context.clock.now())?;
+            let Made { sha256, bytes } = report.model;
+            let files = proof::Files {
+                model: Artifact { name: MODEL.into(), sha256, bytes },
+                report: Artifact::of_bytes(REPORT, &written),
+                events: Artifact::of_bytes(EVENTS, finished.events.lines().as_bytes()),
+            };
+            made.write(out, files, key, context.clock.now())?;
         }
         let signer = key.map(|key| key.party().to_string());
-        Ok(answer(&report, out, signer.as_deref()))
+        Ok(answer(&report, finished.events.dropped, out, signer.as_deref()))
     }
 
     /// Makes the folders of the results and of the trainer. Whatever this training comes to, none of its files is then one of an earlier one.
@@ -415,13 +423,17 @@ fn curves(finished: &Finished) -> String {
     chart::curves("Training", "epoch", "value", &series)
 }
 
-fn answer(report: &Report, out: &Path, signer: Option<&str>) -> Answer {
+fn answer(report: &Report, dropped: u64, out: &Path, signer: Option<&str>) -> Answer {
     let mut plain = format!("wrote {}\n", out.join(MODEL).display());
     let mut line = |name: &str, text: String| plain += &format!("  {name:<9}  {text}\n");
     line("model", format!("{}, {}", about_bytes(report.model.bytes), report.model.sha256));
     let metrics: Vec<String> =
         report.metrics.iter().map(|(name, value)| format!("{name} {value:.4}")).collect();
     line("metrics", metrics.join(", "));
+    if dropped > 0 {
+        let kept = events::EVENTS_MAX;
+        line("events", format!("the first {kept} are kept, {dropped} more are not"));
+    }
     for passed in &report.gate {
         line(
             "gate",
@@ -465,7 +477,9 @@ fn answer(report: &Report, out: &Path, signer: Option<&str>) -> Answer {
             }
         },
     );
-    let json = json!({ "signer": signer, "out": out.display().to_string(), "report": report });
+    let json = json!({
+        "signer": signer, "out": out.display().to_string(), "report": report, "events_dropped": dropped
+    });
     Answer::new(printable(plain.trim_end()), json)
 }
 

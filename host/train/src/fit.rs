@@ -42,15 +42,25 @@ pub struct Training<'t> {
 /// Which part of the whole this is: see [`crate::parts`].
 #[derive(Clone)]
 pub struct Part {
-    /// Before the names of its metrics.
+    /// Before the names of its metrics. Empty only for the last part.
     pub prefix: &'static str,
     pub epochs: u32,
-    /// Whether no other part comes after it.
-    pub is_last: bool,
     /// Epochs of earlier parts.
     pub before: u32,
     /// The weights that it begins with; otherwise those of the seed.
     pub first: Option<Vec<Vec<f32>>>,
+}
+
+impl Part {
+    /// The only part, with the weights of the seed.
+    pub fn whole(epochs: u32) -> Self {
+        Self { prefix: "", epochs, before: 0, first: None }
+    }
+
+    /// Whether no other part comes after it.
+    fn is_last(&self) -> bool {
+        self.prefix.is_empty()
+    }
 }
 
 /// Why a training failed.
@@ -94,7 +104,7 @@ impl Training<'_> {
         let mut state = self.begin(checkpoint, of)?;
         state.head.events.iter().for_each(&mut *tell);
         // Of earlier parts only the one that was interrupted.
-        if state.head.epochs > 0 && (self.part.is_last || !self.has_ended(&state.head)) {
+        if state.head.epochs > 0 && (self.part.is_last() || !self.has_ended(&state.head)) {
             let epoch = self.part.before + state.head.epochs;
             let message = Some(format!("resuming after epoch {epoch}"));
             tell(&Event { message, ..Event::default() });

@@ -33,7 +33,7 @@ use crate::fit::{Part, Training};
 use crate::net::{Net, NetError};
 use crate::parts::Learnt;
 use crate::prepare::Preparation;
-use crate::teacher::Soft;
+use crate::teacher::{Soft, TeacherError};
 
 /// How many rows' answers are left for comparing backends.
 const CHECKED_ROWS: usize = 64;
@@ -82,7 +82,7 @@ fn main() -> ExitCode {
             let _ = writeln!(std::io::stderr(), "{line}");
             if error.is::<RowsError>() {
                 ExitCode::from(DATA_FAULTS)
-            } else if error.is::<NetError>() {
+            } else if error.is::<NetError>() || error.is::<TeacherError>() {
                 ExitCode::from(SETTINGS_UNFIT)
             } else {
                 ExitCode::FAILURE
@@ -138,7 +138,7 @@ fn run(job: &Job) -> Result<(), Failure> {
         }
     };
     let training = Training {
-        part: Part { prefix: "", epochs: native.epochs, is_last: true, before: 0, first: None },
+        part: Part::whole(native.epochs),
         native,
         net: &net,
         preparation: &preparation,
@@ -172,7 +172,7 @@ fn run(job: &Job) -> Result<(), Failure> {
     }
     let model = export::onnx(&rows, &preparation, &net, &weights, training.answer)?;
     std::fs::write(&job.model, model)?;
-    leave_answers(job, &Training { net: &net, ..training.clone() }, &weights)
+    leave_answers(job, &Training { net: &net, ..training }, &weights)
 }
 
 /// Leaves a few rows with the answers to them. `hospes train` compares those of the served model with them.

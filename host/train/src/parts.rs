@@ -30,20 +30,20 @@ pub fn train(
     let Native { epochs, prune, .. } = *whole.native;
     let mut before = 0;
     if whole.teacher.is_some() {
-        let part = Part { prefix: "alone_", epochs, is_last: false, before, first: None };
+        let part = Part { prefix: "alone_", epochs, before, first: None };
         let alone = Training { part, teacher: None, ..whole.clone() };
         alone.run(&checkpoints.join("alone"), of, tell)?;
         before += epochs;
     }
     let prefix = if prune.is_some() { "unpruned_" } else { "" };
-    let part = Part { prefix, epochs, is_last: prune.is_none(), before, first: None };
+    let part = Part { prefix, epochs, before, first: None };
     let asked = Training { part, ..whole.clone() };
     let weights = asked.run(&checkpoints.join("epoch"), of, tell)?;
     let net = whole.net.clone();
     let Some(Prune { share, epochs: after }) = prune else { return Ok(Learnt { net, weights }) };
     let (net, first) = net.narrowed(&weights, share);
     let before = before + epochs;
-    let part = Part { prefix: "", epochs: after, is_last: true, before, first: Some(first) };
+    let part = Part { prefix: "", epochs: after, before, first: Some(first) };
     let pruned = Training { part, net: &net, ..whole.clone() };
     let weights = pruned.run(&checkpoints.join("pruned"), of, tell)?;
     Ok(Learnt { net, weights })

@@ -55,7 +55,7 @@ fn train(native: &Native, checkpoint: &Path, stop: Option<usize>) -> Option<Trai
     let net = Net::new(native, &preparation.shape(), rows.outputs()).expect("it fits");
     let (learnt, held) = crate::split(&rows, native).expect("enough rows");
     let training = Training {
-        part: Part { prefix: "", epochs: native.epochs, is_last: true, before: 0, first: None },
+        part: Part::whole(native.epochs),
         native,
         net: &net,
         preparation: &preparation,
@@ -143,7 +143,7 @@ fn accuracy(native: &Native, weights: &[Vec<f32>], rows: &Rows) -> f64 {
     let preparation = Preparation::of(&bars(600));
     let net = Net::new(native, &preparation.shape(), rows.outputs()).expect("it fits");
     let training = Training {
-        part: Part { prefix: "", epochs: 1, is_last: true, before: 0, first: None },
+        part: Part::whole(1),
         native,
         net: &net,
         preparation: &preparation,

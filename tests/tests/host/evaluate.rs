@@ -16,15 +16,35 @@ const FLOWERS: [(&str, u32); 5] = [
     ("6.9,3.1,5.1,2.3", 2),
 ];
 
-struct Desk(TempDir);
+/// A folder in which somebody evaluates models.
+pub(crate) struct Desk {
+    folder: TempDir,
+    /// The host's data directory, which may have ONNX Runtime.
+    data: PathBuf,
+}
 
 impl Desk {
     fn new() -> Self {
-        Self(tempfile::tempdir().expect("a folder"))
+        // The folder in which `make test` installs ONNX Runtime as a host does.
+        let library = TestHost::onnxruntime();
+        let data = library.ancestors().nth(3).expect("DATA/runtime/VERSION/LIBRARY").to_owned();
+        Self { data, ..Self::without_library() }
     }
 
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
+    /// Without ONNX Runtime.
+    pub(crate) fn without_library() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        Self { data: folder.path().join("data"), folder }
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub(crate) fn run(&self, arguments: &[&str]) -> Output {
+        let mut command = HostProcess::command();
+        command.args(arguments).current_dir(&self.folder).env("HOSPES_HOME", self.path("home"));
+        command.env("HOSPES_DATA", &self.data).output().expect("it runs")
     }
 
     /// A table whose labels are the model's own answers, `rows` times, except that the first `wrong` rows of class 1 say 2.
@@ -37,15 +57,6 @@ impl Desk {
             text += &format!("{flower},{}\n", if is_wrong { 2 } else { *class });
         }
         std::fs::write(self.path(name), text).expect("written");
-    }
-
-    fn run(&self, arguments: &[&str]) -> Output {
-        // The folder in which `make test` installs ONNX Runtime as a host does.
-        let library = TestHost::onnxruntime();
-        let data = library.ancestors().nth(3).expect("DATA/runtime/VERSION/LIBRARY");
-        let mut command = HostProcess::command();
-        command.args(arguments).current_dir(self.0.path()).env("HOSPES_DATA", data);
-        command.env("HOSPES_HOME", self.path("home")).output().expect("it runs")
     }
 
     #[track_caller]

@@ -144,11 +144,25 @@ fn models_are_rewritten_or_refused() {
 
 #[test]
 fn cards_and_proofs_are_read_or_refused() {
+    let digest = hospes::id::Digest::of(b"rows");
+    let trained = format!(
+        r#"{{"metrics": {{"accuracy": 0.9}}, "data": {{"test": {{"sha256": "{digest}"}}}}, "recipe": {{"native": {{}}}}}}"#
+    );
+    let evaluated = format!(
+        r#"{{"model": {{"sha256": "{digest}"}}, "data": {{"name": "t10k", "sha256": "{digest}"}}, "runs": [
+            {{"place": "onnxruntime", "figures": {{"metric": "accuracy", "value": 0.9, "interval": {{"low": 0.8, "high": 1}}, "rows": 10}}}},
+            {{"place": "tract", "figures": {{"metric": "accuracy", "value": 0.8, "interval": null, "rows": 10}}}}]}}"#
+    );
+    for (report, figures) in [(&trained, 1), (&evaluated, 2)] {
+        let found = hospes::bundle::evaluations(report.as_bytes()).expect("figures");
+        assert_eq!(found.evaluations.len(), figures);
+    }
     let seeds = [
         crate::lineage::README.as_bytes().to_vec(),
         b"---\na: &a [1, 2]\ntags: [*a, *a]\nlicense: {b: !!str c}\n---\n".to_vec(),
         crate::lineage::proof(),
-        br#"{"metrics": {"accuracy": 0.9}, "data": {}}"#.to_vec(),
+        trained.into_bytes(),
+        evaluated.into_bytes(),
     ];
     feed(20_000, &seeds, card::fuzz);
 }

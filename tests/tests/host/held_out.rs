@@ -2,8 +2,7 @@
 //! tract, which is part of the program.
 
 use std::io::Write as _;
-use std::path::{Path, PathBuf};
-use std::process::Output;
+use std::path::Path;
 use std::sync::Arc;
 
 use hospes::onnx::Model;
@@ -13,20 +12,10 @@ use parquet::file::properties::WriterProperties;
 use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::parser::parse_message_type;
 use serde_json::{Value, json};
-use system_tests::HostProcess;
-use tempfile::TempDir;
 
-struct Desk(TempDir);
+use crate::evaluate::Desk;
 
 impl Desk {
-    fn new() -> Self {
-        Self(tempfile::tempdir().expect("a folder"))
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
     fn write(&self, name: &str, bytes: impl AsRef<[u8]>) {
         let path = self.path(name);
         std::fs::create_dir_all(path.parent().expect("a folder")).expect("made");
@@ -39,12 +28,6 @@ impl Desk {
         image::GrayImage::from_pixel(2, 2, image::Luma([value]))
             .save(self.path(name))
             .expect("PNG");
-    }
-
-    fn run(&self, arguments: &[&str]) -> Output {
-        let mut command = HostProcess::command();
-        command.args(arguments).current_dir(self.0.path()).env("HOSPES_HOME", self.path("home"));
-        command.env("HOSPES_DATA", self.path("data")).output().expect("it runs")
     }
 
     /// The JSON of a command that may end with this exit code.
@@ -62,7 +45,7 @@ impl Desk {
     }
 
     #[track_caller]
-    fn refused(&self, arguments: &[&str]) -> String {
+    fn refused_on_tract(&self, arguments: &[&str]) -> String {
         let arguments = [&["evaluate"], arguments, &["--backend", "tract"]].concat();
         let output = self.run(&arguments);
         assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stdout));
@@ -114,7 +97,7 @@ fn three() -> Vec<u8> {
 
 #[test]
 fn a_model_of_one_number_is_not_judged_by_classes() {
-    let desk = Desk::new();
+    let desk = Desk::without_library();
     desk.write("line.onnx", line());
     // Whole numbers, which are classes for a model that answers some.
     desk.write("rows.csv", "a,b,y\n1,1,6\n2,0,5\n0,3,10\n4,4,21\n");
@@ -129,7 +112,7 @@ fn a_model_of_one_number_is_not_judged_by_classes() {
     let report = desk.evaluated(&["line.onnx", "--data", "rows.csv", "--metric", "r2"]);
     let value = report["runs"][0]["figures"]["value"].as_f64().expect("a number");
     assert!((value - 0.937_743_190_661_478_6).abs() < 1e-9, "{value}");
-    let said = desk.refused(&["line.onnx", "--data", "rows.csv", "--metric", "accuracy"]);
+    let said = desk.refused_on_tract(&["line.onnx", "--data", "rows.csv", "--metric", "accuracy"]);
     assert!(said.contains("tells 2 classes apart"), "{said}");
     // Two models of numbers, without labels.
     desk.write("bare.csv", "a,b\n1,1\n2,0\n0,3\n");
@@ -150,7 +133,7 @@ fn trained(model: &[u8], columns: &Value) -> Vec<u8> {
 
 #[test]
 fn a_table_is_taken_by_the_columns_of_training() {
-    let desk = Desk::new();
+    let desk = Desk::without_library();
     let columns = json!([{ "name": "a" }, { "name": "b", "categories": ["blue", "red"] }]);
     desk.write("line.onnx", trained(&line(), &columns));
     // With an identifier, and in another order: 2 a + 3 where it is red + 1.
@@ -163,20 +146,20 @@ fn a_table_is_taken_by_the_columns_of_training() {
         ["optimize", "line.onnx", "--data", "rows.csv", "--only", "graph", "-o", "s.onnx"];
     assert_eq!(desk.json(1, &optimize)["compared_by"], "r2");
     desk.write("green.csv", table.replace("blue,8", "green,8"));
-    let said = desk.refused(&["line.onnx", "--data", "green.csv"]);
+    let said = desk.refused_on_tract(&["line.onnx", "--data", "green.csv"]);
     assert!(said.contains("row 2, `b`: `green` is none of the texts"), "{said}");
     desk.write("less.csv", "b,y\nred,7\nblue,1.5\n");
-    let said = desk.refused(&["line.onnx", "--data", "less.csv"]);
+    let said = desk.refused_on_tract(&["line.onnx", "--data", "less.csv"]);
     assert!(said.contains("no column `a`, which the model was trained with"), "{said}");
 }
 
 #[test]
 fn labels_that_look_like_fractions_are_classes_when_asked() {
-    let desk = Desk::new();
+    let desk = Desk::without_library();
     let scores = model(&rows(&[2]), &[&[1.0, 0.0], &[0.0, 1.0]], &[0.0, 0.0], None);
     desk.write("scores.onnx", scores);
     desk.write("rows.csv", "a,b,y\n1,0,0.0\n0,1,1.0\n0,2,1.0\n");
-    let said = desk.refused(&["scores.onnx", "--data", "rows.csv"]);
+    let said = desk.refused_on_tract(&["scores.onnx", "--data", "rows.csv"]);
     let advice = "labels are read as numbers; `--metric accuracy` reads them as classes";
     assert!(said.contains(advice), "{said}");
     let report = desk.evaluated(&["scores.onnx", "--data", "rows.csv", "--metric", "accuracy"]);
@@ -185,7 +168,7 @@ fn labels_that_look_like_fractions_are_classes_when_asked() {
 
 #[test]
 fn folders_of_pictures_are_matched_by_the_model_s_names_for_its_classes() {
-    let desk = Desk::new();
+    let desk = Desk::without_library();
     // Sorted by name, `bright` comes first; the model answers `dark` first.
     for (name, value) in [
         ("p/dark/1.png", 10),
@@ -201,16 +184,16 @@ fn folders_of_pictures_are_matched_by_the_model_s_names_for_its_classes() {
     assert_eq!((&figures["hits"], &figures["rows"]), (&json!(3), &json!(4)), "{report}");
     assert_eq!(figures["confusion"]["names"], json!(["bright", "dark"]));
     assert_eq!(figures["confusion"]["counts"], json!([[1, 1], [0, 2]]));
-    let said = desk.refused(&["named.onnx", "--data", "p"]);
+    let said = desk.refused_on_tract(&["named.onnx", "--data", "p"]);
     assert!(said.contains("`--divide 255`"), "{said}");
     desk.grey("p/grey/1.png", 128);
-    let said = desk.refused(&["named.onnx", "--data", "p", "--divide", "255"]);
+    let said = desk.refused_on_tract(&["named.onnx", "--data", "p", "--divide", "255"]);
     assert!(said.contains("`grey`, which the model does not know"), "{said}");
 }
 
 #[test]
 fn a_pair_of_idx_files_is_measured() {
-    let desk = Desk::new();
+    let desk = Desk::without_library();
     desk.write("bright.onnx", bright(Some(&["dark", "bright"])));
     let head = [0, 0, 8, 3, 0, 0, 0, 3, 0, 0, 0, 2, 0, 0, 0, 2];
     let pixels = [[3; 4], [240; 4], [200; 4]].concat();
@@ -221,7 +204,7 @@ fn a_pair_of_idx_files_is_measured() {
     assert_eq!((&figures["hits"], &figures["rows"]), (&json!(2), &json!(3)), "{report}");
     assert_eq!(report["data"]["sources"].as_array().map(Vec::len), Some(2));
     desk.write("t-labels-idx1-ubyte", [0, 0, 8, 1, 0, 0, 0, 2, 0, 1]);
-    let said = desk.refused(&["bright.onnx", "--data", "t", "--divide", "255"]);
+    let said = desk.refused_on_tract(&["bright.onnx", "--data", "t", "--divide", "255"]);
     assert!(said.contains("it has 2 rows, and `image` has 3"), "{said}");
 }
 
@@ -247,20 +230,20 @@ fn table(path: &Path) {
 
 #[test]
 fn a_parquet_table_is_measured() {
-    let desk = Desk::new();
+    let desk = Desk::without_library();
     desk.write("line.onnx", line());
     table(&desk.path("rows.parquet"));
     let report = desk.evaluated(&["line.onnx", "--data", "rows.parquet"]);
     assert_eq!(report["runs"][0]["figures"]["value"], 1.0, "{report}");
     let whole = std::fs::read(desk.path("rows.parquet")).expect("readable");
     desk.write("cut.parquet", &whole[..whole.len() / 2]);
-    let said = desk.refused(&["line.onnx", "--data", "cut.parquet"]);
+    let said = desk.refused_on_tract(&["line.onnx", "--data", "cut.parquet"]);
     assert!(said.contains("cannot be read as Parquet"), "{said}");
 }
 
 #[test]
 fn figures_other_than_the_trainer_s_are_found() {
-    let desk = Desk::new();
+    let desk = Desk::without_library();
     desk.write("line.onnx", line());
     desk.write("rows.csv", "a,b,y\n1,1,6\n2,0,5\n0,3,10\n4,4,21\n");
     let plain = ["line.onnx", "--data", "rows.csv"];
@@ -280,14 +263,51 @@ fn figures_other_than_the_trainer_s_are_found() {
     assert_eq!(other["reported"]["value"], 0.9);
     let elsewhere = json!(format!("sha256:{}", "0".repeat(64)));
     desk.write("report.json", report(1.0, &elsewhere).to_string());
-    let said = desk.refused(&compared);
+    let said = desk.refused_on_tract(&compared);
     assert!(said.contains("has no figures of these rows") && said.contains("`test`"), "{said}");
     let silent = json!({ "metrics": { "loss": 0.1 }, "recipe": { "native": {} }, "data": {} });
     desk.write("report.json", silent.to_string());
-    let said = desk.refused(&compared);
+    let said = desk.refused_on_tract(&compared);
     assert!(said.contains("no figures of held-out rows"), "{said}");
+    desk.write("bare.csv", "a,b\n1,1\n2,0\n");
+    let said =
+        desk.refused_on_tract(&["line.onnx", "--data", "bare.csv", "--report", "report.json"]);
+    assert!(said.contains("no figure to compare") && said.contains("`--label`"), "{said}");
     let part = desk.run(&[&["evaluate"], &compared[..], &["--rows", "2"]].concat());
     assert_eq!(part.status.code(), Some(2), "a part of the rows has figures of its own");
+}
+
+#[test]
+fn a_report_with_a_figure_for_each_backend_is_compared_by_backend() {
+    let desk = Desk::without_library();
+    desk.write("line.onnx", line());
+    desk.write("rows.csv", "a,b,y\n1,1,6\n2,0,5\n0,3,10\n4,4,21\n");
+    let plain = ["line.onnx", "--data", "rows.csv"];
+    let compared = [&plain[..], &["--report", "report.json"]].concat();
+    let own = desk.evaluated(&plain);
+    let report = |onnxruntime: f64, tract: f64, places: [&str; 2]| {
+        let mut report = own.clone();
+        let runs = [onnxruntime, tract].iter().zip(places).map(|(value, place)| {
+            let mut run = own["runs"].as_array().and_then(|runs| runs.last()).expect("one").clone();
+            run["place"] = json!(place);
+            run["figures"]["value"] = json!(value);
+            run
+        });
+        report["runs"] = runs.collect();
+        desk.write("report.json", report.to_string());
+    };
+    let places = ["onnxruntime", "tract"];
+    // They differ in the last digit.
+    report(1.0 - f64::EPSILON, 1.0, places);
+    let same = desk.evaluated(&compared);
+    assert_eq!(same["reported"]["differs"], json!([]), "{same}");
+    report(1.0, 0.9, places);
+    let other = desk.json(1, &[&["evaluate"], &compared[..], &["--backend", "tract"]].concat());
+    assert_eq!(other["reported"]["differs"], json!(["tract"]), "{other}");
+    assert_eq!(other["reported"]["value"], 0.9);
+    report(1.0, 0.9, ["onnxruntime", "published"]);
+    let said = desk.refused_on_tract(&compared);
+    assert!(said.contains("it has `r2 (onnxruntime)`, `r2 (published)`"), "{said}");
 }
 
 /// Folders whose names are other numbers than the places of their classes, with ties.
@@ -305,26 +325,18 @@ fn numbered(desk: &Desk) {
     desk.write("three.onnx", three());
 }
 
+/// Makes [`numbered`]'s model no smaller.
+const OPTIMIZE_THREE: [&str; 9] =
+    ["optimize", "three.onnx", "--data", "n", "--divide", "1", "--only", "graph", "-o", "s.onnx"];
+
 #[test]
 fn evaluate_and_optimize_find_the_same_accuracy() {
-    let desk = Desk::new();
+    let desk = Desk::without_library();
     numbered(&desk);
     let report = desk.evaluated(&["three.onnx", "--data", "n", "--divide", "1"]);
     assert_eq!(report["runs"][0]["figures"]["hits"], 5, "{report}");
     // Six rows prove nothing, so nothing is written; the accuracy is there all the same.
-    let arguments = [
-        "optimize",
-        "three.onnx",
-        "--data",
-        "n",
-        "--divide",
-        "1",
-        "--only",
-        "graph",
-        "-o",
-        "s.onnx",
-    ];
-    let report = desk.json(1, &arguments);
+    let report = desk.json(1, &OPTIMIZE_THREE);
     assert_eq!(report["compared_by"], "accuracy", "{report}");
     let verdicts = report["verdicts"].as_array().expect("verdicts");
     let value = verdicts.iter().find_map(|verdict| verdict["loss"]["value"].as_f64());
@@ -341,24 +353,12 @@ fn evaluate_and_optimize_find_the_same_accuracy() {
 
 #[test]
 fn optimize_says_when_the_processor_has_no_vnni() {
-    let desk = Desk::new();
+    let desk = Desk::without_library();
     numbered(&desk);
-    let arguments = [
-        "optimize",
-        "three.onnx",
-        "--data",
-        "n",
-        "--divide",
-        "1",
-        "--only",
-        "graph",
-        "-o",
-        "s.onnx",
-    ];
-    let output = desk.run(&arguments);
+    let output = desk.run(&OPTIMIZE_THREE);
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert_eq!(output.status.code(), Some(1), "{said}");
-    let machine = &desk.json(1, &arguments)["machine"]["vnni"];
+    let machine = &desk.json(1, &OPTIMIZE_THREE)["machine"]["vnni"];
     let flags = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let has = ["avx512_vnni", "avx_vnni"].iter().any(|flag| flags.contains(flag));
     if flags.lines().any(|line| line.starts_with("flags")) {
@@ -375,7 +375,7 @@ fn optimize_says_when_the_processor_has_no_vnni() {
 
 #[test]
 fn a_bundle_says_which_backend_must_compute_its_model() {
-    let desk = Desk::new();
+    let desk = Desk::without_library();
     desk.write("line.onnx", line());
     let pack = ["pack", "line.onnx", "--name", "line", "-o", "line.wasm", "--force"];
     let packed = |more: &[&str]| desk.run(&[&pack[..], more].concat());

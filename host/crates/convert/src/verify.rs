@@ -164,7 +164,7 @@ fn cast(numbers: &[f64], to: DataType) -> Option<Bytes> {
 }
 
 fn is_whole(tensor: &Tensor) -> bool {
-    !matches!(tensor.data_type(), DataType::F16 | DataType::Bf16 | DataType::F32 | DataType::F64)
+    !tensor.data_type().is_float()
 }
 
 /// Compares a model with its source's answers on every backend, which computes the rows once, however many sets of answers there are.

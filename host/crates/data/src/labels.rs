@@ -245,7 +245,7 @@ impl Labels {
                 faults.check()?;
                 Self::of_texts(&texts, kind)
             }
-            DataType::F16 | DataType::Bf16 | DataType::F32 | DataType::F64 => {
+            float if float.is_float() => {
                 Self::of_numbers(tensor.numbers().unwrap_or_default(), kind)
             }
             _ => match whole(tensor) {

@@ -3,6 +3,8 @@
 use hospes_core::tensor::{DataType, Tensor};
 use hospes_data::Classes;
 
+use crate::trained::listed;
+
 /// Why outputs are no answers to rows.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AnswerError {
@@ -223,11 +225,11 @@ impl Answers {
         let own = self.own();
         // Names that have nothing in common are of another kind, such as numbers for texts: then places say which is which.
         if own.iter().any(|name| names.contains(name)) {
-            let has = || own.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
-            let strange = |class: &&u32| !own.contains(&names[**class as usize]);
+            let is_known: Vec<bool> = names.iter().map(|name| own.contains(name)).collect();
+            let strange = |class: &&u32| !is_known[**class as usize];
             if let Some(class) = labels.of().iter().find(strange) {
                 let class = names[*class as usize].clone();
-                return Err(AnswerError::Strange { class, has: has() });
+                return Err(AnswerError::Strange { class, has: listed(own.iter()) });
             }
             names.extend(own.iter().filter(|name| !labels.names().contains(name)).cloned());
         }
@@ -454,6 +456,10 @@ mod tests {
         let animals = own(Some(&["bird", "cat", "dog"]));
         let seen = animals.beside(None, &labels(&[0, 1], &["cat", "dog"]));
         assert_eq!(seen, Ok((names(&["cat", "dog", "bird"]), vec![0, 1])));
+        let many: Vec<String> = (0..25).map(|class| class.to_string()).collect();
+        let seen = Answers::of_model(Some(many)).beside(None, &labels(&[0, 1], &["7", "cow"]));
+        let error = seen.expect_err("no cow").to_string();
+        assert!(error.contains("`19` and 5 more") && !error.contains("`20`"), "{error}");
         let seen = animals.beside(None, &labels(&[0, 1], &["cat", "cow"]));
         let error = seen.expect_err("no cow").to_string();
         assert!(error.contains("`cow`") && error.contains("`bird`, `cat`, `dog`"), "{error}");

@@ -37,6 +37,7 @@ pub struct Report {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Reported {
     pub name: String,
+    /// Where it has a figure for each place, that of the first one that differs, or of the first one.
     pub value: f64,
     pub tolerance: f64,
     /// The places whose figures are farther from it than that.

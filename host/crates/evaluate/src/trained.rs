@@ -107,7 +107,7 @@ impl TrainedColumn {
     }
 }
 
-fn listed<'n>(names: impl ExactSizeIterator<Item = &'n String>) -> String {
+pub(crate) fn listed<'n>(names: impl ExactSizeIterator<Item = &'n String>) -> String {
     let more = names.len().saturating_sub(NAMES_SHOWN);
     let shown: Vec<String> = names.take(NAMES_SHOWN).map(|name| format!("`{name}`")).collect();
     match more {

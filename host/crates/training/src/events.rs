@@ -114,6 +114,8 @@ fn is_name(name: &str) -> bool {
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Events {
     said: Vec<Event>,
+    /// The last value of each metric, also of events that are not kept.
+    last: BTreeMap<String, f64>,
     /// How many more there were than are kept.
     pub dropped: u64,
 }
@@ -121,6 +123,7 @@ pub struct Events {
 impl Events {
     /// Keeps an event.
     pub fn push(&mut self, event: Event) {
+        self.last.extend(event.metrics.clone());
         if self.said.len() < EVENTS_MAX {
             self.said.push(event);
         } else {
@@ -134,7 +137,7 @@ impl Events {
 
     /// The last value of each metric.
     pub fn last(&self) -> BTreeMap<String, f64> {
-        self.said.iter().flat_map(|event| event.metrics.clone()).collect()
+        self.last.clone()
     }
 
     /// The values of each metric in order, with the epochs that they belong to. Where a trainer names no epoch, they are counted. An epoch

@@ -234,7 +234,7 @@ impl Native {
     pub(crate) fn check(&self) -> Result<(), RecipeError> {
         self.optimizer.check(self.epochs)?;
         self.check_sizes()?;
-        self.teacher.as_ref().map_or(Ok(()), Teacher::check)?;
+        self.teacher.as_ref().map_or(Ok(()), |teacher| teacher.check(self))?;
         self.prune.map_or(Ok(()), |prune| prune.check(self))?;
         self.check_task()
     }
@@ -329,8 +329,10 @@ pub fn published(text: &str) -> Option<(ModelName, Option<&str>)> {
 }
 
 impl Teacher {
-    fn check(&self) -> Result<(), RecipeError> {
+    fn check(&self, native: &Native) -> Result<(), RecipeError> {
         let Self { temperature, weight, divide, .. } = *self;
+        let classes = "a teacher teaches classes: leave it out";
+        require(native.predict != Some(Predict::Number), "teacher", "given", classes)?;
         require(
             (1.0..=TEMPERATURE_MAX).contains(&temperature),
             "teacher.temperature",

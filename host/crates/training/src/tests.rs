@@ -110,6 +110,9 @@ fn wrong_members_and_values_are_named() {
     assert!(refused(DIGITS, &["data.train.sha256=\"12\""]).contains("64 hexadecimal digits"));
     let untested = DIGITS.replace("test = { path = \"digits/test\" }", "");
     assert!(refused(&untested, &[]).contains("no data to measure it on"));
+    let numbers = DIGITS.replace("\"image\"", "\"table\"\ntarget = \"y\"\npredict = \"number\"");
+    let taught = numbers.replace("[gate]", "[native.teacher]\nmodel = \"t.onnx\"\n[gate]");
+    assert!(refused(&taught, &[]).contains("a teacher teaches classes: leave it out"));
     let line = refused(&DIGITS.replace("[gate]", "[gates]"), &[]);
     assert!(line.contains("line 12"), "{line}");
 }
@@ -171,6 +174,17 @@ fn figures_of_the_kept_epoch_are_the_last_ones_and_no_second_point_of_a_curve() 
     }
     assert_eq!(all.last()["accuracy"], 0.9);
     assert_eq!(all.curves()["accuracy"], [(1.0, 0.5), (2.0, 0.9), (3.0, 0.7)]);
+}
+
+#[test]
+fn the_last_value_is_known_even_where_its_event_is_not_kept() {
+    let mut all = events::Events::default();
+    for at in 0..events::EVENTS_MAX + 2 {
+        let metrics = BTreeMap::from([("loss".to_owned(), at as f64)]);
+        all.push(Event { metrics, ..Event::default() });
+    }
+    assert_eq!((all.all().len(), all.dropped), (events::EVENTS_MAX, 2));
+    assert_eq!(all.last()["loss"], (events::EVENTS_MAX + 1) as f64);
 }
 
 /// A script that is about to run under the contract in this folder.

@@ -27,10 +27,7 @@ pub(super) fn classify(scores: &Tensor, classes: usize, is_batch: bool) -> Resul
             (a_is_nan, b_is_nan) => a_is_nan.cmp(&b_is_nan).then(a.cmp(b)),
         };
         order.sort_unstable_by(better);
-        let is_float = matches!(
-            scores.data_type(),
-            DataType::F16 | DataType::Bf16 | DataType::F32 | DataType::F64
-        );
+        let is_float = scores.data_type().is_float();
         texts.extend(order.iter().take(kept).map(|place| match is_float {
             true => format!("{:.6}:{place}", row[*place]),
             false => format!("{}:{place}", row[*place]),

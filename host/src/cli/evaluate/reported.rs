@@ -4,9 +4,9 @@ use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
 
-use crate::bundle::{self, REPORT_BYTES_MAX, Reported as Found};
+use crate::bundle::{self, Evaluation, REPORT_BYTES_MAX, Reported as Found};
 use crate::data::DataSet;
-use crate::evaluate::{FIGURE_TOLERANCE, Figures, Report, Reported};
+use crate::evaluate::{FIGURE_TOLERANCE, Metric, Report, Reported};
 use hospes_cli::failure::{During as _, Failure};
 
 /// What a report says of the rows that are evaluated.
@@ -28,12 +28,11 @@ impl Said {
         let mut found =
             bundle::evaluations(&bytes).during(|| format!("`{name}` has no figures"))?;
         let digest = data.digest();
-        let others: Vec<String> =
+        let mut others: Vec<String> =
             found.evaluations.iter().map(|one| format!("`{}`", one.data)).collect();
         found.evaluations.retain(|one| one.data_sha256 == Some(digest));
         if found.evaluations.is_empty() {
             let what = format!("`{name}` has no figures of these rows ({digest})");
-            let mut others = others;
             others.dedup();
             let fix = format!("give the data set that it has figures of: {}", others.join(", "));
             return Err(Failure::new(what).fix(fix));
@@ -44,23 +43,44 @@ impl Said {
     /// Adds the comparison to a report whose runs are complete.
     pub(super) fn compare(self, report: &mut Report) -> Result<(), Failure> {
         let Self { name, found } = self;
-        let metric = report.metric.map_or("nothing", |metric| metric.name());
-        let Some(one) = found.evaluations.iter().find(|one| one.metric == metric) else {
+        let Some(metric) = report.metric.map(Metric::name) else { return Ok(()) };
+        // Where the places of the report found other figures, each has its own.
+        let said = |place: &str| {
+            let of_place = format!("{metric} ({place})");
+            let is_it = |one: &&Evaluation| one.metric == metric || one.metric == of_place;
+            found.evaluations.iter().find(is_it).map(|one| one.value.get())
+        };
+        let (mut value, mut differs, mut silent) = (None, Vec::new(), Vec::new());
+        for run in &report.runs {
+            let Some(figures) = &run.figures else { continue };
+            match said(&run.place) {
+                None => silent.push(run.place.clone()),
+                Some(said) if (figures.value() - said).abs() > FIGURE_TOLERANCE => {
+                    if differs.is_empty() {
+                        value = Some(said);
+                    }
+                    differs.push(run.place.clone());
+                }
+                Some(said) => value = value.or(Some(said)),
+            }
+        }
+        let Some(value) = value else {
             let has: Vec<String> =
                 found.evaluations.iter().map(|one| format!("`{}`", one.metric)).collect();
             let what = format!("`{name}` does not say `{metric}` of these rows");
-            let fix = format!("measure what it says with `--metric`: it has {}", has.join(", "));
+            let has = has.join(", ");
+            let fix = format!("measure what it says with `--metric` or `--backend`: it has {has}");
             return Err(Failure::new(what).fix(fix));
         };
+        if !silent.is_empty() {
+            let places = silent.join(", ");
+            report.notes.push(format!("{name} does not say `{metric}` of {places}"));
+        }
         if let (Some(other), Some(own)) = (found.model, report.model.sha256)
             && other != own
         {
             report.notes.push(format!("{name} is about another file ({other})"));
         }
-        let value = one.value.get();
-        let is_other = |figures: &Figures| (figures.value() - value).abs() > FIGURE_TOLERANCE;
-        let runs = report.runs.iter().filter(|run| run.figures.as_ref().is_some_and(is_other));
-        let differs = runs.map(|run| run.place.clone()).collect();
         report.reported = Some(Reported { name, value, tolerance: FIGURE_TOLERANCE, differs });
         Ok(())
     }

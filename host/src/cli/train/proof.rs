@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::bundle::provenance::{Artifact, Content, ProvenanceError, Trainer as Named, Training};
+use crate::bundle::provenance::{Artifact, Content, Trainer as Named, Training};
 use crate::id::Digest;
 use crate::key::PartyKey;
 use crate::training::report::Embedded;
@@ -40,6 +40,13 @@ pub(super) struct Made<'m> {
     pub ran: Ran,
 }
 
+/// What a training leaves, as it was written.
+pub(super) struct Files {
+    pub model: Artifact,
+    pub report: Artifact,
+    pub events: Artifact,
+}
+
 /// How a trainer ran.
 #[derive(Clone, Copy)]
 pub(super) struct Ran {
@@ -64,38 +71,31 @@ impl Made<'_> {
     /// Whether this can be proven, before anything is trained: a limit of the proof must not be found when the work is done.
     ///
     /// # Errors
-    /// [`ProvenanceError`].
+    /// If a limit of the proof is exceeded.
     pub(super) fn check(&self, key: &PartyKey) -> Result<(), Failure> {
-        let [model, report, events] =
-            [MODEL, REPORT, EVENTS].map(|name| Artifact::of_bytes(name, b""));
-        let training = self.training(model, report, events, self.ran.started);
+        let empty = |name| Artifact::of_bytes(name, b"");
+        let files = Files { model: empty(MODEL), report: empty(REPORT), events: empty(EVENTS) };
+        let training = self.training(files, self.ran.started);
         training.sign(key).map(drop).during(|| "this training could not be proven".into())
     }
 
-    /// Writes the provenance of what lies in this folder.
+    /// Writes the provenance of these files beside them.
     ///
     /// # Errors
-    /// If a file cannot be read any more, or the document cannot be written.
+    /// If the document cannot be written.
     pub(super) fn write(
         &self,
         out: &Path,
+        files: Files,
         key: &PartyKey,
         finished: Timestamp,
     ) -> Result<(), Failure> {
-        let here = |name: &str| -> Result<Artifact, ProvenanceError> {
-            Artifact::of_file(&out.join(name))
-        };
-        let training = self.training(here(MODEL)?, here(REPORT)?, here(EVENTS)?, finished);
+        let training = self.training(files, finished);
         write(&out.join(PROVENANCE), &training.sign(key)?.to_bytes())
     }
 
-    fn training(
-        &self,
-        model: Artifact,
-        report: Artifact,
-        events: Artifact,
-        finished: Timestamp,
-    ) -> Training {
+    fn training(&self, files: Files, finished: Timestamp) -> Training {
+        let Files { model, report, events } = files;
         let Self { recipe, job, inputs, embeddings, ran } = self;
         let hyperparameters = job.hyperparameters.iter();
         let (trainer, seed) = match recipe.trainer() {

@@ -82,10 +82,8 @@ impl Lesson<'_> {
     fn rows(&self, text: Vec<String>) -> Result<DataSet, Failure> {
         let (label, labels) = (self.native.target.clone(), LabelKind::Classes);
         let read = data::read(self.rows, &Options { label, labels, text, ..Options::default() })?;
-        let is_used = |name: &String| !self.native.ignore.contains(name);
-        let columns = read.columns().iter().filter(|column| is_used(&column.name));
-        let columns = columns.cloned().collect();
-        Ok(DataSet::new(self.rows, columns, read.labels().cloned(), read.sources().to_vec())?)
+        let ignored: Vec<&str> = self.native.ignore.iter().map(String::as_str).collect();
+        Ok(read.without(&ignored))
     }
 }
 
