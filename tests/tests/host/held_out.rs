@@ -287,7 +287,7 @@ fn a_report_with_a_figure_for_each_backend_is_compared_by_backend() {
     let own = desk.evaluated(&plain);
     let report = |onnxruntime: f64, tract: f64, places: [&str; 2]| {
         let mut report = own.clone();
-        let runs = [onnxruntime, tract].iter().zip(places).map(|(value, place)| {
+        let runs = [onnxruntime, tract].into_iter().zip(places).map(|(value, place)| {
             let mut run = own["runs"].as_array().and_then(|runs| runs.last()).expect("one").clone();
             run["place"] = json!(place);
             run["figures"]["value"] = json!(value);
@@ -326,7 +326,7 @@ fn numbered(desk: &Desk) {
 }
 
 /// Makes [`numbered`]'s model no smaller.
-const OPTIMIZE_THREE: [&str; 9] =
+const OPTIMIZE_THREE: [&str; 10] =
     ["optimize", "three.onnx", "--data", "n", "--divide", "1", "--only", "graph", "-o", "s.onnx"];
 
 #[test]
