@@ -21,6 +21,9 @@ mod card;
 #[path = "../../fuzz/fuzz_targets/model.rs"]
 #[allow(unused_attributes, reason = "`no_main` is for the fuzzer's own programs")]
 mod model;
+#[path = "../../fuzz/fuzz_targets/parquet.rs"]
+#[allow(unused_attributes, reason = "`no_main` is for the fuzzer's own programs")]
+mod parquet;
 #[path = "../../fuzz/fuzz_targets/rewrite.rs"]
 #[allow(unused_attributes, reason = "`no_main` is for the fuzzer's own programs")]
 mod rewrite;
@@ -196,4 +199,14 @@ fn weights_are_listed_or_refused() {
     let found = hospes::convert::weights(&archive).expect("sound").expect("weights");
     assert_eq!((found[0].name.as_str(), &found[0].shape[..]), ("w", &[2][..]));
     feed(50_000, &[pickle, numbers, archive], weights::fuzz);
+}
+
+#[test]
+fn footers_of_parquet_files_are_counted_or_refused() {
+    let table = crate::held_out::parquet_table();
+    let footer = hospes::data::parquet::footer(&table).expect("sound");
+    assert_eq!((footer.columns, footer.row_groups, footer.column_chunks), (3, 1, 3));
+    let length = u32::from_le_bytes(*table[..table.len() - 4].last_chunk().expect("a length"));
+    let footer = table[table.len() - 8 - length as usize..].to_vec();
+    feed(50_000, &[table, footer], parquet::fuzz);
 }

@@ -209,12 +209,11 @@ fn a_pair_of_idx_files_is_measured() {
 }
 
 /// A table of two numbers and a label.
-fn table(path: &Path) {
+pub(crate) fn parquet_table() -> Vec<u8> {
     let schema = "message t { REQUIRED DOUBLE a; REQUIRED DOUBLE b; REQUIRED INT64 y; }";
     let schema = Arc::new(parse_message_type(schema).expect("a schema"));
-    let file = std::fs::File::create(path).expect("made");
     let properties = Arc::new(WriterProperties::builder().build());
-    let mut writer = SerializedFileWriter::new(file, schema, properties).expect("a writer");
+    let mut writer = SerializedFileWriter::new(Vec::new(), schema, properties).expect("a writer");
     let mut group = writer.next_row_group().expect("a group");
     for numbers in [[1.0, 2.0, 0.0, 4.0], [1.0, 0.0, 3.0, 4.0]] {
         let mut column = group.next_column().expect("a column").expect("one more");
@@ -225,17 +224,17 @@ fn table(path: &Path) {
     column.typed::<Int64Type>().write_batch(&[6, 5, 10, 21], None, None).expect("written");
     column.close().expect("closed");
     group.close().expect("closed");
-    writer.close().expect("closed");
+    writer.into_inner().expect("whole")
 }
 
 #[test]
 fn a_parquet_table_is_measured() {
     let desk = Desk::without_library();
     desk.write("line.onnx", line());
-    table(&desk.path("rows.parquet"));
+    let whole = parquet_table();
+    desk.write("rows.parquet", &whole);
     let report = desk.evaluated(&["line.onnx", "--data", "rows.parquet"]);
     assert_eq!(report["runs"][0]["figures"]["value"], 1.0, "{report}");
-    let whole = std::fs::read(desk.path("rows.parquet")).expect("readable");
     desk.write("cut.parquet", &whole[..whole.len() / 2]);
     let said = desk.refused_on_tract(&["line.onnx", "--data", "cut.parquet"]);
     assert!(said.contains("cannot be read as Parquet"), "{said}");

@@ -183,6 +183,11 @@ pub enum Problem {
         "a page of it has {bytes} bytes unpacked, more than the {max} allowed: write it with smaller pages (pyarrow: `data_page_size`)"
     )]
     Page { bytes: u64, max: u64 },
+    #[error(
+        "its footer has {seen} {what}, more than the {max} allowed: write it with fewer or flat columns, larger row groups (pyarrow: \
+         `row_group_size`), and less metadata"
+    )]
+    Footer { what: &'static str, seen: u64, max: u64 },
     #[error("there is no column `{name}` for the labels: it has {has}")]
     NoLabel { name: String, has: String },
     #[error("the label is missing: remove the row, or give the label")]

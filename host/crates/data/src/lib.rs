@@ -12,7 +12,7 @@ pub mod idx;
 mod labels;
 mod limits;
 mod numpy;
-mod parquet;
+pub mod parquet;
 mod pictures;
 mod read;
 mod set;
@@ -20,9 +20,10 @@ mod set;
 pub use fault::{DataError, Fault, Faults, Place, Problem};
 pub use labels::{Classes, LabelKind, Labels};
 pub use limits::{
-    ARRAYS_MAX, CELL_BYTES_MAX, CELLS_MAX, CLASSES_MAX, COLUMNS_MAX, DATA_BYTES_MAX, FAULTS_MAX,
-    FILE_BYTES_MAX, NAME_BYTES_MAX, PAGE_BYTES_MAX, PICTURE_BYTES_MAX, PICTURE_SIDE_MAX,
-    PICTURES_MAX, ROW_BYTES_MAX, ROWS_MAX, TEXT_BYTES_MAX,
+    ARRAYS_MAX, CELL_BYTES_MAX, CELLS_MAX, CLASSES_MAX, COLUMN_CHUNKS_MAX, COLUMNS_MAX,
+    DATA_BYTES_MAX, FAULTS_MAX, FILE_BYTES_MAX, FOOTER_BYTES_MAX, KEY_VALUES_MAX, NAME_BYTES_MAX,
+    PAGE_BYTES_MAX, PICTURE_BYTES_MAX, PICTURE_SIDE_MAX, PICTURES_MAX, ROW_BYTES_MAX,
+    ROW_GROUPS_MAX, ROWS_MAX, SCHEMA_ELEMENTS_MAX, SCHEMA_LEVELS_MAX, TEXT_BYTES_MAX,
 };
 pub use numpy::write_npz;
 pub use read::{Format, Options, PictureOptions, read};

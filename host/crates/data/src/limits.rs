@@ -33,6 +33,24 @@ pub const NAME_BYTES_MAX: usize = 1024;
 /// Maximum bytes of one page of a Parquet file, unpacked. Usual ones have 1 MiB.
 pub const PAGE_BYTES_MAX: u64 = 256 << 20;
 
+/// Maximum bytes of the footer of a Parquet file. One of 1,000 columns and 100 row groups has some 15 MiB.
+pub const FOOTER_BYTES_MAX: u64 = 64 << 20;
+
+/// Maximum levels of groups in the schema of a Parquet file, with that of the columns. The library recurses once for each.
+pub const SCHEMA_LEVELS_MAX: u64 = 16;
+
+/// Maximum elements of the schema of a Parquet file: columns, and groups around them.
+pub const SCHEMA_ELEMENTS_MAX: u64 = COLUMNS_MAX as u64 * SCHEMA_LEVELS_MAX;
+
+/// Maximum row groups of a Parquet file. The format numbers them with 16 bits.
+pub const ROW_GROUPS_MAX: u64 = 1 << 15;
+
+/// Maximum columns of all row groups of a Parquet file. What describes one takes half a KiB in memory.
+pub const COLUMN_CHUNKS_MAX: u64 = 1 << 20;
+
+/// Maximum keys of the metadata of a Parquet file.
+pub const KEY_VALUES_MAX: u64 = 1 << 16;
+
 /// Maximum classes of labels.
 pub const CLASSES_MAX: usize = 10_000;
 
@@ -67,6 +85,12 @@ pub(crate) struct Bounds {
     pub(crate) text_bytes: u64,
     pub(crate) name_bytes: usize,
     pub(crate) page_bytes: u64,
+    pub(crate) footer_bytes: u64,
+    pub(crate) schema_levels: u64,
+    pub(crate) schema_elements: u64,
+    pub(crate) row_groups: u64,
+    pub(crate) column_chunks: u64,
+    pub(crate) key_values: u64,
     pub(crate) pictures: usize,
 }
 
@@ -82,6 +106,12 @@ impl Bounds {
         text_bytes: TEXT_BYTES_MAX,
         name_bytes: NAME_BYTES_MAX,
         page_bytes: PAGE_BYTES_MAX,
+        footer_bytes: FOOTER_BYTES_MAX,
+        schema_levels: SCHEMA_LEVELS_MAX,
+        schema_elements: SCHEMA_ELEMENTS_MAX,
+        row_groups: ROW_GROUPS_MAX,
+        column_chunks: COLUMN_CHUNKS_MAX,
+        key_values: KEY_VALUES_MAX,
         pictures: PICTURES_MAX,
     };
 }

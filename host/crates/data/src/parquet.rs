@@ -1,6 +1,10 @@
 //! Parquet: flat tables of numbers, booleans and text. The library checks less than it could, so its panics are caught.
 
+mod footer;
 mod pages;
+mod thrift;
+
+pub use footer::{Footer, footer};
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -35,17 +39,10 @@ pub(crate) fn read(
 fn rows(path: &Path, bytes: &Bytes, bounds: &Bounds) -> Result<Vec<Cells>, DataError> {
     let file = |problem| DataError::one(path, Place::File, problem);
     let broken = |error: &dyn std::fmt::Display| file(Problem::Parquet(error.to_string()));
+    footer::check(bytes, bounds).map_err(file)?;
     let reader = SerializedFileReader::new(bytes.clone()).map_err(|error| broken(&error))?;
     let metadata = reader.metadata();
-    let schema = metadata.file_metadata().schema_descr();
-    let columns = schema.num_columns();
-    if columns > bounds.columns {
-        return Err(file(Problem::Many { what: "columns", max: bounds.columns }));
-    }
-    let longest = schema.columns().iter().map(|column| column.name().len()).max();
-    if let Some(bytes) = longest.filter(|bytes| *bytes > bounds.name_bytes) {
-        return Err(file(Problem::Name { bytes, max: bounds.name_bytes }));
-    }
+    let columns = metadata.file_metadata().schema_descr().num_columns();
     let count = usize::try_from(metadata.file_metadata().num_rows()).unwrap_or(usize::MAX);
     if count > bounds.rows {
         return Err(file(Problem::Many { what: "rows", max: bounds.rows }));
@@ -190,7 +187,7 @@ mod tests {
     }
 
     /// Three rows: a number with a missing one, a text, a whole number.
-    fn file() -> Vec<u8> {
+    pub(super) fn file() -> Vec<u8> {
         packed(parquet::basic::Compression::SNAPPY)
     }
 

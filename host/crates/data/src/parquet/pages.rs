@@ -10,9 +10,8 @@ use parquet::file::metadata::ParquetMetaData;
 
 use crate::fault::Problem;
 use crate::limits::Bounds;
-
-/// Deepest structure of a header that is read. Those of the format have three.
-const DEPTH_MAX: usize = 8;
+use crate::parquet::footer::STATISTICS;
+use crate::parquet::thrift::{Kind, Part, Reader, Structure, Visitor};
 
 /// The numbers of encodings of text whose count of lengths is taken for memory.
 const DELTA_LENGTH_BYTE_ARRAY: i64 = 6;
@@ -45,16 +44,19 @@ pub(super) fn check(
     Ok(())
 }
 
+const DAMAGED: &str = "a page is damaged";
+
 fn damaged() -> Problem {
-    Problem::Parquet("a page is damaged".into())
+    Problem::Parquet(DAMAGED.into())
 }
 
 /// Checks the pages of a column, and returns how much memory its dictionary and its largest page take.
 fn of_column(mut chunk: &[u8], is_gzip: bool, bounds: &Bounds) -> Result<u64, Problem> {
     let (mut dictionary, mut page) = (0, 0);
     while !chunk.is_empty() {
-        let mut reader = Reader { rest: chunk };
-        let header = reader.header().ok_or_else(damaged)?;
+        let mut reader = Reader { rest: chunk, damaged: DAMAGED };
+        let mut header = Header::default();
+        reader.structure(&PAGE, &mut header)?;
         let unpacked = u64::try_from(header.unpacked).map_err(|_| damaged())?;
         let packed = usize::try_from(header.packed).map_err(|_| damaged())?;
         let (packed, rest) = reader.rest.split_at_checked(packed).ok_or_else(damaged)?;
@@ -104,6 +106,51 @@ fn fits(packed: &[u8], claimed: u64) -> Result<(), Problem> {
     }
 }
 
+/// `PageHeader`.
+const PAGE: Structure = Structure {
+    part: Part::Page,
+    members: &[
+        (1, Kind::I32),
+        (2, Kind::I32),
+        (3, Kind::I32),
+        (4, Kind::I32),
+        (5, Kind::Structure(&DATA)),
+        (6, Kind::Structure(&Structure { part: Part::Other, members: &[] })),
+        (7, Kind::Structure(&DICTIONARY)),
+        (8, Kind::Structure(&DATA_V2)),
+    ],
+};
+
+const DATA: Structure = Structure {
+    part: Part::DataPage,
+    members: &[
+        (1, Kind::I32),
+        (2, Kind::I32),
+        (3, Kind::I32),
+        (4, Kind::I32),
+        (5, Kind::Structure(&STATISTICS)),
+    ],
+};
+
+const DICTIONARY: Structure = Structure {
+    part: Part::Dictionary,
+    members: &[(1, Kind::I32), (2, Kind::I32), (3, Kind::Bool)],
+};
+
+const DATA_V2: Structure = Structure {
+    part: Part::DataPageV2,
+    members: &[
+        (1, Kind::I32),
+        (2, Kind::I32),
+        (3, Kind::I32),
+        (4, Kind::I32),
+        (5, Kind::I32),
+        (6, Kind::I32),
+        (7, Kind::Bool),
+        (8, Kind::Structure(&STATISTICS)),
+    ],
+};
+
 /// What a page says of itself.
 #[derive(Default)]
 struct Header {
@@ -117,132 +164,21 @@ struct Header {
     is_plain: bool,
 }
 
-impl Header {
-    /// Takes a member: its place in the structure with the number `of`, which is 0 for the header itself.
-    fn take(&mut self, of: i64, member: i64, value: i64) -> Option<()> {
+impl Visitor for Header {
+    fn number(&mut self, of: Part, member: i64, value: i64) -> Result<(), Problem> {
         match (of, member) {
-            (0, 2) => self.unpacked = value,
-            (0, 3) => self.packed = value,
-            (5, 2) | (8, 4) => self.encoding = value,
-            (7, 1) => self.values = value,
-            (8, 5 | 6) => self.levels = self.levels.checked_add(value).filter(|_| value >= 0)?,
-            (8, 7) => self.is_plain = value == 0,
+            (Part::Page, 2) => self.unpacked = value,
+            (Part::Page, 3) => self.packed = value,
+            (Part::DataPage, 2) | (Part::DataPageV2, 4) => self.encoding = value,
+            (Part::Dictionary, 1) => self.values = value,
+            (Part::DataPageV2, 5 | 6) => {
+                let levels = self.levels.checked_add(value).filter(|_| value >= 0);
+                self.levels = levels.ok_or_else(damaged)?;
+            }
+            (Part::DataPageV2, 7) => self.is_plain = value == 0,
             _ => {}
         }
-        Some(())
-    }
-}
-
-/// Thrift's compact protocol.
-struct Reader<'p> {
-    rest: &'p [u8],
-}
-
-impl Reader<'_> {
-    fn header(&mut self) -> Option<Header> {
-        let mut header = Header::default();
-        self.structure(0, 0, &mut header)?;
-        Some(header)
-    }
-
-    /// The members of a structure up to its end.
-    fn structure(&mut self, of: i64, depth: usize, header: &mut Header) -> Option<()> {
-        if depth > DEPTH_MAX {
-            return None;
-        }
-        let mut member = 0_i64;
-        loop {
-            let byte = self.byte()?;
-            if byte == 0 {
-                return Some(());
-            }
-            member = match byte >> 4 {
-                0 => self.number()?,
-                more => member.checked_add(i64::from(more))?,
-            };
-            match byte & 15 {
-                kind @ (1 | 2) => header.take(of, member, i64::from(kind == 1))?,
-                4..=6 => {
-                    let value = self.number()?;
-                    header.take(of, member, value)?;
-                }
-                // Only the header's own structures have members that count.
-                12 if depth == 0 => self.structure(member, depth + 1, header)?,
-                kind => self.skip(kind, depth)?,
-            }
-        }
-    }
-
-    fn skip(&mut self, kind: u8, depth: usize) -> Option<()> {
-        match kind {
-            1..=3 => self.bytes(1),
-            4..=6 => self.number().map(drop),
-            7 => self.bytes(8),
-            8 => {
-                let length = self.unsigned()?;
-                self.bytes(usize::try_from(length).ok()?)
-            }
-            9 | 10 => {
-                let byte = self.byte()?;
-                let count = match byte >> 4 {
-                    15 => self.unsigned()?,
-                    count => u64::from(count),
-                };
-                self.elements(count, &[byte & 15], depth)
-            }
-            11 => {
-                let count = self.unsigned()?;
-                if count == 0 {
-                    return Some(());
-                }
-                let kinds = self.byte()?;
-                self.elements(count, &[kinds >> 4, kinds & 15], depth)
-            }
-            12 => self.structure(-1, depth + 1, &mut Header::default()),
-            _ => None,
-        }
-    }
-
-    fn elements(&mut self, count: u64, kinds: &[u8], depth: usize) -> Option<()> {
-        // Each takes a byte or more.
-        if depth > DEPTH_MAX || count > self.rest.len() as u64 {
-            return None;
-        }
-        for _ in 0..count {
-            for kind in kinds {
-                self.skip(*kind, depth + 1)?;
-            }
-        }
-        Some(())
-    }
-
-    fn bytes(&mut self, count: usize) -> Option<()> {
-        self.rest = self.rest.get(count..)?;
-        Some(())
-    }
-
-    fn byte(&mut self) -> Option<u8> {
-        let (byte, rest) = self.rest.split_first()?;
-        self.rest = rest;
-        Some(*byte)
-    }
-
-    fn unsigned(&mut self) -> Option<u64> {
-        let mut value = 0;
-        for shift in (0..64).step_by(7) {
-            let byte = self.byte()?;
-            value |= u64::from(byte & 127) << shift;
-            if byte & 128 == 0 {
-                return Some(value);
-            }
-        }
-        None
-    }
-
-    /// A number in zigzag.
-    fn number(&mut self) -> Option<i64> {
-        let value = self.unsigned()?;
-        Some((value >> 1).cast_signed() ^ -(value & 1).cast_signed())
+        Ok(())
     }
 }
 
