@@ -2,7 +2,6 @@
 //! tract, which is part of the program.
 
 use std::io::Write as _;
-use std::path::Path;
 use std::sync::Arc;
 
 use hospes::onnx::Model;
