@@ -322,7 +322,7 @@ mod tests {
     fn classes_from_1_are_matched_by_the_model_s_own_names() {
         // Whole numbers from 1 are read as if there were a 0, whose place a model that was trained on them does not have.
         let labels = classes(&[1, 3, 2], &["0", "1", "2", "3"]);
-        let own = Some(["1", "2", "3"].map(String::from).to_vec());
+        let own = ["1", "2", "3"].map(String::from).to_vec();
         let mut answered = Answers::of_model(own);
         let scores = [1.0_f32, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 1.0, 0.0];
         let data: Vec<u8> = scores.iter().flat_map(|score| score.to_le_bytes()).collect();

@@ -5,8 +5,9 @@ use std::path::Path;
 use bytes::Bytes;
 
 use crate::bundle;
-use crate::evaluate::{Subject, trained_columns};
+use crate::evaluate::Subject;
 use crate::id::{Digest, ModelName};
+use crate::onnx::Told;
 use hospes_cli::failure::{During as _, Failure};
 
 /// A model to evaluate.
@@ -54,7 +55,7 @@ impl Model {
     /// The columns that were texts in training, whatever these rows look like. A published function does not say.
     pub(in crate::cli) fn text_columns(&self) -> Vec<String> {
         match self {
-            Self::File { bytes, .. } => text_columns(bytes),
+            Self::File { bytes, .. } => Told::of_bytes(bytes).text_columns(),
             Self::Published { .. } => Vec::new(),
         }
     }
@@ -66,12 +67,6 @@ impl Model {
             Self::Published { .. } => &[],
         }
     }
-}
-
-/// The columns that were texts when a model was trained, if it says so.
-pub(in crate::cli) fn text_columns(model: &Bytes) -> Vec<String> {
-    let columns = trained_columns(model).unwrap_or_default().into_iter();
-    columns.filter(|column| !column.categories.is_empty()).map(|column| column.name).collect()
 }
 
 fn of_file(path: &Path) -> Result<Model, Failure> {
