@@ -27,8 +27,8 @@ use crate::files::Found;
 use crate::id::Digest;
 use crate::training::report::{Compared, Cost, Embedded, Made, REPORT_VERSION, Read};
 use crate::training::{
-    Event, Finished, Job, Limits, Log, Pattern, Recipe, Report, Trainer, dataset, events, prepare,
-    recipe, report, run,
+    Event, Finished, Job, Limits, Log, Pattern, Recipe, Report, Trainer, contract, dataset, events,
+    prepare, recipe, report, run,
 };
 use hospes_cli::Context;
 use hospes_cli::document::Force;
@@ -41,7 +41,7 @@ use trainer::Program;
 const WORK: &str = "work";
 
 /// The files of a training beside it.
-const MODEL: &str = "model.onnx";
+const MODEL: &str = contract::MODEL;
 const REPORT: &str = "report.json";
 const EVENTS: &str = "events.jsonl";
 const CURVES: &str = "curves.svg";
@@ -452,7 +452,11 @@ fn answer(report: &Report, dropped: u64, out: &Path, signer: Option<&str>) -> An
     if report.backends.is_empty() {
         line(
             "equal",
-            "not compared: the trainer left no `answers.npz` in `$SM_OUTPUT_DATA_DIR`".into(),
+            format!(
+                "not compared: the trainer left no `{}` in `${}`",
+                contract::ANSWERS,
+                contract::OUTPUT_DIR
+            ),
         );
     }
     let Cost { cpu_seconds, wall_seconds, threads } = report.cost;

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use hospes_confine::left::{self, LeftError};
 use hospes_confine::{ConfineError, Confined, Ended};
 
-use crate::contract::{DATA_FAULTS, Job, MODEL, SETTINGS_UNFIT};
+use crate::contract::{DATA_FAULTS, Job, SETTINGS_UNFIT};
 use crate::events::{Event, Events, Pattern};
 use crate::listener::Listener;
 use crate::log::Log;
@@ -154,7 +154,7 @@ pub fn run(
             _ => RunError::Failed { how: how(ended), lines },
         });
     }
-    let model = left::read(&job.folder, Path::new(MODEL), limits.model_bytes_max)?;
+    let model = left::read(&job.folder, &Job::model_name(), limits.model_bytes_max)?;
     Ok(Finished {
         events: listener.events,
         model: model.ok_or(RunError::NoModel { lines })?,
