@@ -26,5 +26,5 @@ pub use limits::{
     ROW_GROUPS_MAX, ROWS_MAX, SCHEMA_ELEMENTS_MAX, SCHEMA_LEVELS_MAX, TEXT_BYTES_MAX,
 };
 pub use numpy::write_npz;
-pub use read::{Format, Options, PictureOptions, read};
+pub use read::{Format, Options, PictureOptions, arrays, read};
 pub use set::{Column, DataSet, Source};

@@ -68,6 +68,19 @@ pub fn read(path: &Path, options: &Options) -> Result<DataSet, DataError> {
     within(path, options, &Bounds::USUAL)
 }
 
+/// Reads the arrays of an `.npz` file that is in memory, none of them as labels. `name` is what faults call it, `bytes_max` how much all arrays
+/// may take unpacked.
+///
+/// # Errors
+/// As [`read`].
+pub fn arrays(name: &Path, bytes: Bytes, bytes_max: u64) -> Result<DataSet, DataError> {
+    let options = Options { unlabelled: true, ..Options::default() };
+    let bounds = Bounds { data_bytes: bytes_max.min(Bounds::USUAL.data_bytes), ..Bounds::USUAL };
+    let sources = vec![source(name, &bytes)];
+    let (columns, _) = numpy::several(name, bytes, &options, &bounds)?;
+    DataSet::new(name, columns, None, sources)
+}
+
 fn within(path: &Path, options: &Options, bounds: &Bounds) -> Result<DataSet, DataError> {
     let format = match options.format {
         Some(format) => format,

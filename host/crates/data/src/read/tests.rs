@@ -57,6 +57,18 @@ fn bytes(shape: &[usize], data: &[u8]) -> Tensor {
 }
 
 #[test]
+fn arrays_in_memory_have_no_labels_and_a_limit_of_their_own() {
+    let (scores, label) = (bytes(&[2, 3], &[1; 6]), bytes(&[2], &[0, 1]));
+    let file = Bytes::from(write_npz([("scores", &scores), ("label", &label)]).expect("written"));
+    let name = Path::new("answers.npz");
+    let read = arrays(name, file.clone(), 1 << 20).expect("two arrays");
+    assert_eq!(read.column("label").map(|column| &column.tensor), Some(&label));
+    assert!(read.labels().is_none());
+    let error = arrays(name, file, 100).expect_err("too large").to_string();
+    assert!(error.contains("`answers.npz`") && error.contains("100 bytes of memory"), "{error}");
+}
+
+#[test]
 fn arrays_are_columns_and_one_is_the_labels() {
     let folder = Folder::new();
     let (x, y) = (bytes(&[2, 2], &[1, 2, 3, 4]), bytes(&[2], &[1, 0]));
