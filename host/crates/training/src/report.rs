@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use hospes_core::files::Found;
 use hospes_core::id::Digest;
 use serde::{Deserialize, Serialize};
 
@@ -109,14 +108,6 @@ pub enum GateError {
         "the gate asks for `{metric}`, which the trainer has not reported: it reported {reported}"
     )]
     Silent { metric: String, reported: String },
-}
-
-impl Read {
-    /// A data set of a recipe.
-    pub fn new(path: String, found: &Found, licence: Option<String>) -> Self {
-        let (sha256, bytes, files) = (found.digest(), found.bytes(), found.count());
-        Self { path, sha256, bytes, files, licence }
-    }
 }
 
 impl Cost {

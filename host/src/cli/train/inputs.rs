@@ -1,11 +1,12 @@
 //! What goes into a training besides its settings: recipe, data, code. Read before it begins and again when it has ended, since what is recorded
 //! must be what ran.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::bundle::provenance::{Artifact, Code, Content, DataSet};
-use crate::training::report::{Made, Taught};
-use crate::training::{Recipe, Trainer};
+use crate::training::report::{Made, Read, Taught};
+use crate::training::{Recipe, Trainer, dataset};
 use hospes_cli::failure::{During as _, Failure};
 use hospes_cli::screen::Screen;
 
@@ -47,15 +48,24 @@ impl Inputs {
         Self { recipe, others: Vec::new() }
     }
 
-    /// Adds a data set that was read.
-    pub(super) fn add_data(&mut self, name: &str, recipe: &Recipe, beside: &Path, found: Content) {
-        let Some(set) = recipe.data.get(name) else { return };
-        self.others.push(Input {
-            what: What::Data { name: name.to_owned(), licence: set.licence.clone() },
-            said: set.path.display().to_string(),
-            path: beside.join(&set.path),
-            content: found,
-        });
+    /// Reads and adds each data set, and compares it with the recipe.
+    pub(super) fn add_data(
+        &mut self,
+        recipe: &Recipe,
+        beside: &Path,
+        screen: Screen,
+    ) -> Result<(), Failure> {
+        let progress = screen.spinner("reading the data");
+        for (name, set) in &recipe.data {
+            progress.step(&format!("reading data set `{name}`"));
+            self.others.push(Input {
+                what: What::Data { name: name.clone(), licence: set.licence.clone() },
+                said: set.path.display().to_string(),
+                path: beside.join(&set.path),
+                content: dataset::read(name, set, beside)?.into(),
+            });
+        }
+        Ok(())
     }
 
     /// Reads and adds the teacher, if the recipe has one.
@@ -154,6 +164,23 @@ impl Inputs {
         let teacher = self.others.iter().find(|input| input.what == What::Teacher)?;
         let (sha256, bytes) = (teacher.content.digest(), teacher.content.bytes());
         Some(Taught { path: teacher.said.clone(), model: Made { sha256, bytes } })
+    }
+
+    /// The data sets, for the report.
+    pub(super) fn data_read(&self) -> BTreeMap<String, Read> {
+        let read = |input: &Input| {
+            let What::Data { name, licence } = &input.what else { return None };
+            let content = &input.content;
+            let read = Read {
+                path: input.said.clone(),
+                sha256: content.digest(),
+                bytes: content.bytes(),
+                files: content.files(),
+                licence: licence.clone(),
+            };
+            Some((name.clone(), read))
+        };
+        self.others.iter().filter_map(read).collect()
     }
 
     /// The data sets, and the teacher: its answers are part of what is learnt.
