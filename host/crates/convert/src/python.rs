@@ -243,8 +243,9 @@ fn step(
     Err(refused(format!("the Python environment cannot be made: {said}"), fix))
 }
 
-/// Lines of an error that people are shown.
+/// Lines of an error that people are shown, and characters of them: a screen at most.
 const LINES_MAX: usize = 6;
+const SAID_CHARS_SHOWN: usize = 2000;
 
 /// Bytes of output that are kept.
 const SAID_BYTES_MAX: usize = 64 << 10;
@@ -275,7 +276,7 @@ fn cause(bytes: &[u8]) -> String {
 
 fn in_a_line(lines: &[&str]) -> String {
     let shown: String = lines.join(" | ");
-    shown.chars().filter(|letter| !letter.is_control()).take(2000).collect()
+    shown.chars().filter(|letter| !letter.is_control()).take(SAID_CHARS_SHOWN).collect()
 }
 
 /// The dynamic loaders of Linux with glibc.

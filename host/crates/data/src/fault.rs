@@ -244,12 +244,26 @@ impl From<NpyError> for Problem {
     }
 }
 
-/// A part of foreign text that fits into a message.
-pub(crate) fn excerpt(text: &str) -> String {
+/// How many characters of foreign text a message shows: enough to find it in the file, and half of a terminal's line.
+const EXCERPT_CHARS: usize = 40;
+
+/// How many names a message lists. The others are counted.
+pub const NAMES_SHOWN: usize = 20;
+
+/// The beginning of foreign text, for a message.
+pub fn excerpt(text: &str) -> String {
     let mut chars = text.chars().map(|c| if c.is_control() { ' ' } else { c });
-    let mut excerpt: String = chars.by_ref().take(40).collect();
+    let mut excerpt: String = chars.by_ref().take(EXCERPT_CHARS).collect();
     if chars.next().is_some() {
         excerpt.push('…');
     }
     excerpt
+}
+
+/// The first names of a list, and how many more there are, for a message.
+pub fn listed<N: AsRef<str>>(names: impl ExactSizeIterator<Item = N>) -> String {
+    let more = names.len().saturating_sub(NAMES_SHOWN);
+    let shown = names.take(NAMES_SHOWN).map(|name| format!("`{}`", name.as_ref()));
+    let shown = shown.collect::<Vec<_>>().join(", ");
+    if more > 0 { format!("{shown} and {more} more") } else { shown }
 }

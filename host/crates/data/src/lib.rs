@@ -17,7 +17,7 @@ mod pictures;
 mod read;
 mod set;
 
-pub use fault::{DataError, Fault, Faults, Place, Problem};
+pub use fault::{DataError, Fault, Faults, NAMES_SHOWN, Place, Problem, excerpt, listed};
 pub use labels::{Classes, LabelKind, Labels};
 pub use limits::{
     ARRAYS_MAX, CELL_BYTES_MAX, CELLS_MAX, CLASSES_MAX, COLUMN_CHUNKS_MAX, COLUMNS_MAX,

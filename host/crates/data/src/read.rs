@@ -9,7 +9,7 @@ use flate2::read::MultiGzDecoder;
 use hospes_core::id::Digest;
 use hospes_core::tensor::Tensor;
 
-use crate::fault::{DataError, Place, Problem};
+use crate::fault::{DataError, Place, Problem, listed};
 use crate::labels::{LabelKind, Labels};
 use crate::limits::Bounds;
 use crate::set::{Column, DataSet, Source};
@@ -251,9 +251,7 @@ pub(crate) fn label_of(
         Some(name) => match place(name) {
             Some(place) => Ok(Some(place)),
             None => {
-                let has: Vec<String> =
-                    names.iter().take(20).map(|name| format!("`{name}`")).collect();
-                let problem = Problem::NoLabel { name: name.clone(), has: has.join(", ") };
+                let problem = Problem::NoLabel { name: name.clone(), has: listed(names.iter()) };
                 Err(DataError::one(path, Place::File, problem))
             }
         },

@@ -1,9 +1,7 @@
 //! What a model has answered for every row: classes, numbers or vectors, read out of its outputs.
 
 use hospes_core::tensor::{DataType, Tensor};
-use hospes_data::Classes;
-
-use crate::trained::listed;
+use hospes_data::{Classes, excerpt, listed};
 
 /// Why outputs are no answers to rows.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -322,8 +320,7 @@ impl Output {
     }
 
     fn unknown(&self, row: usize, seen: &str) -> AnswerError {
-        let seen: String = seen.chars().take(40).collect();
-        AnswerError::Unknown { name: self.name.clone(), row: row + 1, seen }
+        AnswerError::Unknown { name: self.name.clone(), row: row + 1, seen: excerpt(seen) }
     }
 
     /// Whole numbers name classes: by the classes' names if these are numbers, otherwise by their place.

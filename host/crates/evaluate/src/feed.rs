@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 use hospes_core::tensor::{DataType, Tensor};
-use hospes_data::{Column, DataSet};
+use hospes_data::{Column, DataSet, NAMES_SHOWN};
 use hospes_inference::{ModelSignature, TensorSpec};
 use hospes_onnx::ToldColumn;
 
@@ -225,7 +225,7 @@ fn columns<'d>(
     }
     let has: Vec<String> = all
         .iter()
-        .take(20)
+        .take(NAMES_SHOWN)
         .map(|column| {
             let (ty, shape) = (column.tensor.data_type(), column.row_shape());
             format!("`{}` ({ty}, a row {shape:?})", column.name)

@@ -4,14 +4,11 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 
 use hospes_core::tensor::{DataType, Tensor};
-use hospes_data::{Column, DataSet};
+use hospes_data::{Column, DataSet, excerpt, listed};
 use hospes_onnx::ToldColumn;
 
 use crate::elements::elements;
 use crate::feed::FeedError;
-
-/// How many names a message lists.
-const NAMES_SHOWN: usize = 20;
 
 /// The columns of a table as the model takes them. A table may have others, and another order.
 ///
@@ -64,7 +61,7 @@ fn number(
     text: &str,
     places: &HashMap<&str, usize>,
 ) -> Result<f64, FeedError> {
-    let (column, seen) = (name.clone(), text.chars().take(40).collect());
+    let (column, seen) = (name.clone(), excerpt(text));
     if categories.is_empty() {
         let number = text.parse().ok().filter(|number: &f64| number.is_finite());
         return number.ok_or(FeedError::Number { row, column, seen });
@@ -76,13 +73,4 @@ fn number(
         seen,
         known: known(),
     })
-}
-
-pub(crate) fn listed<'n>(names: impl ExactSizeIterator<Item = &'n String>) -> String {
-    let more = names.len().saturating_sub(NAMES_SHOWN);
-    let shown: Vec<String> = names.take(NAMES_SHOWN).map(|name| format!("`{name}`")).collect();
-    match more {
-        0 => shown.join(", "),
-        more => format!("{} and {more} more", shown.join(", ")),
-    }
 }

@@ -259,10 +259,8 @@ fn columns(
 
 fn strings(read: &DataSet, path: &Path, name: &str) -> Result<Vec<String>, Failure> {
     let column = read.column(name).ok_or_else(|| {
-        let has: Vec<String> =
-            read.columns().iter().take(20).map(|column| format!("`{}`", column.name)).collect();
-        let message =
-            format!("`{}` has no column `{name}`: it has {}", path.display(), has.join(", "));
+        let has = data::listed(read.columns().iter().map(|column| &column.name));
+        let message = format!("`{}` has no column `{name}`: it has {has}", path.display());
         Failure::new(message).fix("correct `text` in the recipe")
     })?;
     if column.tensor.data_type() != DataType::Bytes {
