@@ -6,7 +6,7 @@
 //! dies. Each layer is there in case another has a hole. What the kernel lacks is an error with its fix, unless the caller asks for
 //! [`Confinement::None`].
 //!
-//! [`left`] reads what a program left. [`landlock`] and [`ending()`] serve the host's own workers too. This crate knows neither models nor Python.
+//! [`left`] reads and removes what a program left. [`landlock`] and [`ending()`] serve the host's own workers too. This crate knows neither models nor Python.
 //!
 //! What would surprise: limits of memory and processor time hold for each process, not for all together. The limit on processes does not bind a
 //! program that `root` starts. Only the deadline bounds them all.
