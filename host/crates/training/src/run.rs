@@ -29,6 +29,8 @@ pub struct Limits {
     pub model_bytes_max: u64,
     /// Bytes that must stay free on the disk of its folder. Default 1 GiB. A host that serves from the same disk needs them.
     pub disk_free_bytes_min: u64,
+    /// Inodes that must stay free there, if the file system counts them. Default 10,000: more than a trainer makes between two looks.
+    pub disk_free_inodes_min: u64,
 }
 
 impl Default for Limits {
@@ -38,6 +40,7 @@ impl Default for Limits {
             event_bytes_max: 64 << 20,
             model_bytes_max: (2 << 30) - 1,
             disk_free_bytes_min: 1 << 30,
+            disk_free_inodes_min: 10_000,
         }
     }
 }
@@ -62,6 +65,11 @@ pub enum RunError {
         folder.display(), free >> 20, limit >> 20
     )]
     Disk { folder: PathBuf, free: u64, limit: u64 },
+    #[error(
+        "the trainer was ended before it used up the inodes of the disk of `{}`: {free} are free there, and {limit} must stay free; remove small files there or name another folder, then go on with `--resume`",
+        folder.display()
+    )]
+    Inodes { folder: PathBuf, free: u64, limit: u64 },
     #[error("the trainer could not be started")]
     Start(#[source] ConfineError),
     #[error("the data have faults{}", listed(lines))]
@@ -129,7 +137,7 @@ pub fn run(
                 listener.printed(stream, piece, tell);
                 log.write(piece)
             }
-            None => disk(&job.folder, limits.disk_free_bytes_min)
+            None => disk(&job.folder, limits)
                 .and_then(|()| listener.look(limits.event_bytes_max, tell)),
         };
         // A trainer whose words are lost, or that fills the disk, does not run on.
@@ -164,12 +172,18 @@ pub fn run(
 }
 
 /// Whether enough is free on the disk of this folder.
-fn disk(folder: &Path, limit: u64) -> Result<(), RunError> {
+fn disk(folder: &Path, limits: &Limits) -> Result<(), RunError> {
+    let path = || folder.to_owned();
     let about = rustix::fs::statvfs(folder)
-        .map_err(|error| RunError::File { path: folder.to_owned(), source: error.into() })?;
-    let free = about.f_bavail.saturating_mul(about.f_frsize);
+        .map_err(|error| RunError::File { path: path(), source: error.into() })?;
+    let (free, limit) = (about.f_bavail.saturating_mul(about.f_frsize), limits.disk_free_bytes_min);
     if free < limit {
-        return Err(RunError::Disk { folder: folder.to_owned(), free, limit });
+        return Err(RunError::Disk { folder: path(), free, limit });
+    }
+    let (free, limit) = (about.f_favail, limits.disk_free_inodes_min);
+    // Some file systems, such as Btrfs, make inodes as they need them, and say that they have none.
+    if about.f_files > 0 && free < limit {
+        return Err(RunError::Inodes { folder: path(), free, limit });
     }
     Ok(())
 }

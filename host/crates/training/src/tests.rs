@@ -315,6 +315,18 @@ fn a_trainer_that_would_fill_the_disk_is_ended() {
 }
 
 #[test]
+fn a_trainer_that_would_use_up_the_disk_s_inodes_is_ended() {
+    let folder = tempfile::tempdir().expect("a folder");
+    if rustix::fs::statvfs(folder.path()).expect("a disk").f_files == 0 {
+        return; // This file system makes inodes as it needs them.
+    }
+    let limits = Limits { disk_free_inodes_min: u64::MAX, ..Limits::default() };
+    let (ended, _) = shell_in(folder.path(), "sleep 60", &limits);
+    let said = ended.expect_err("ended").to_string();
+    assert!(said.contains("18446744073709551615 must stay free") && said.contains("inodes"), "{said}");
+}
+
+#[test]
 fn a_trainer_whose_words_cannot_be_kept_is_ended() {
     let folder = tempfile::tempdir().expect("a folder");
     let job = job(folder.path());
