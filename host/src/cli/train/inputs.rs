@@ -2,6 +2,8 @@
 //! must be what ran.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use crate::bundle::provenance::{Artifact, Code, Content, DataSet};
@@ -221,11 +223,50 @@ impl Input {
     }
 }
 
-/// Whether this is a folder of Python's or Conda's, with more files than anybody compares.
+/// Most bytes of `pyvenv.cfg` that are read.
+const SETTINGS_BYTES_MAX: u64 = 64 << 10;
+
+/// Whether this is an environment of Python or Conda, with more files than anybody compares. A folder of code is none because a file has the name
+/// of an environment's: what the file says must be true, and there must be an interpreter.
 fn is_environment(path: &Path) -> bool {
-    ["pyvenv.cfg", "conda-meta"].iter().any(|name| path.join(name).exists())
+    let says_home = || {
+        let mut text = String::new();
+        let file = File::open(path.join("pyvenv.cfg"));
+        let read =
+            file.and_then(|file| file.take(SETTINGS_BYTES_MAX).read_to_string(&mut text));
+        let home = text.lines().filter_map(|line| line.split_once('='));
+        let mut home = home.filter(|(name, _)| name.trim() == "home");
+        read.is_ok() && home.any(|(_, home)| Path::new(home.trim()).is_dir())
+    };
+    let is_conda = || path.join("conda-meta/history").is_file();
+    path.join("bin/python").is_file() && (says_home() || is_conda())
 }
 
 fn name(path: &Path) -> String {
     path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_of_code_is_no_environment_because_a_file_is_named_so() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path();
+        let write = |name: &str, text: &str| std::fs::write(path.join(name), text).expect("written");
+        write("pyvenv.cfg", "");
+        assert!(!is_environment(path), "an empty file");
+        write("pyvenv.cfg", "home = /usr/bin\nversion = 3.11\n");
+        assert!(!is_environment(path), "no interpreter");
+        std::fs::create_dir(path.join("bin")).expect("made");
+        write("bin/python", "");
+        assert!(is_environment(path));
+        write("pyvenv.cfg", "home = /absent/bin\n");
+        assert!(!is_environment(path), "no such home");
+        std::fs::create_dir(path.join("conda-meta")).expect("made");
+        assert!(!is_environment(path), "an empty folder");
+        write("conda-meta/history", "");
+        assert!(is_environment(path));
+    }
 }
