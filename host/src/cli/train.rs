@@ -194,7 +194,7 @@ impl Train {
                 checkpoints.display()
             )),
             (false, true) if !has_ended => screen.note(
-                "starting anew: the checkpoint of an earlier training is removed; `--resume` would have gone on after it",
+                "starting anew: the checkpoint of an earlier training is removed; `--resume` would have continued from it",
             ),
             _ => {}
         }

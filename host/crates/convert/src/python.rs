@@ -116,7 +116,7 @@ pub(crate) fn export(
 
 fn nothing_left(name: &str, source: Source) -> ConvertError {
     let fix = "export the model yourself and give the ONNX file to `hospes pack`";
-    refused(format!("{source}'s own library ended well, but left no `{name}`"), fix)
+    refused(format!("{source}'s own library succeeded, but left no `{name}`"), fix)
 }
 
 /// The library's own answers to the rows.

@@ -32,7 +32,7 @@ pub struct Preparation {
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum FeedError {
     #[error(
-        "no column is for input `{input}` ({spec}): the data has {has}. Name a column or array `{input}`"
+        "there is no column for input `{input}` ({spec}): the data have {has}. Name a column or array `{input}`"
     )]
     Missing { input: String, spec: String, has: String },
     #[error(
@@ -40,7 +40,9 @@ pub enum FeedError {
          the column of the labels is none of them"
     )]
     NoColumn { column: String, has: String },
-    #[error("`{column}` has {values} values a row, and the model was trained with one")]
+    #[error(
+        "`{column}` has {values} values per row, but the model was trained with one: give one value per row"
+    )]
     Cells { column: String, values: usize },
     #[error(
         "row {row}, `{column}`: `{seen}` is none of the texts that the model was trained with: {known}. Correct it, or leave the row out"
@@ -62,7 +64,7 @@ pub enum FeedError {
     #[error("row {row}, `{column}`: input `{input}` takes {spec}, which cannot hold {value}")]
     Value { input: String, spec: String, column: String, row: usize, value: f64 },
     #[error(
-        "`--divide` and the deviations must not be 0, and means and deviations are one or one for each of the {channels} channels"
+        "`--divide` and `--deviation` must not be 0, and `--mean` and `--deviation` need one number, or one for each of the {channels} channels"
     )]
     Preparation { channels: usize },
     #[error(

@@ -62,13 +62,16 @@ impl Metric {
 /// Why figures cannot be made.
 #[derive(Debug, thiserror::Error)]
 pub enum JudgeError {
-    #[error("`{}` needs labels, and the data has none: name their column with `--label`, or measure agreement with `--reference MODEL`", metric.name())]
+    #[error(
+        "`{}` needs labels, and the data have none: name their column with `--label`, or measure agreement with `--reference MODEL`",
+        metric.name()
+    )]
     NoLabels { metric: Metric },
     #[error(
-        "`accuracy` needs classes, and the labels are numbers: measure `r2`, or say that they are classes"
+        "`accuracy` needs classes, but the labels are numbers: measure `r2`, or say that they are classes"
     )]
     NotClasses,
-    #[error("`r2` needs numbers, and the labels are named classes: measure `accuracy`")]
+    #[error("`r2` needs numbers, but the labels are named classes: measure `accuracy`")]
     NotNumbers,
     #[error("`{}` compares with another model: name it with `--reference MODEL`", metric.name())]
     NoReference { metric: Metric },

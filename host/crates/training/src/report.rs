@@ -101,7 +101,7 @@ pub struct Cost {
 #[derive(Debug, thiserror::Error)]
 pub enum GateError {
     #[error(
-        "the model is not kept: {metric} is {reached:.4}, the gate asks for {wanted:.4}; the log and the events say how it went"
+        "the model is not kept: {metric} is {reached:.4}, the gate asks for {wanted:.4}; see `log.txt` and `events.jsonl`"
     )]
     Missed { metric: String, reached: f64, wanted: f64 },
     #[error(

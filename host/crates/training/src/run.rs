@@ -61,12 +61,14 @@ pub enum RunError {
         source: std::io::Error,
     },
     #[error(
-        "the trainer was ended before it filled the disk of `{}`: {} MiB are free there, and {} MiB must stay free; make room or name another folder, then go on with `--resume`, or set another limit with `--keep-free`",
+        "the trainer was ended before it filled the disk of `{}`: {} MiB are free there, and {} MiB must stay free; make room or name \
+         another folder, then continue with `--resume`, or set another limit with `--keep-free`",
         folder.display(), free >> 20, limit >> 20
     )]
     Disk { folder: PathBuf, free: u64, limit: u64 },
     #[error(
-        "the trainer was ended before it used up the inodes of the disk of `{}`: {free} are free there, and {limit} must stay free; remove small files there or name another folder, then go on with `--resume`",
+        "the trainer was ended before it used up the inodes of the disk of `{}`: {free} are free there, and {limit} must stay free; \
+         remove small files there or name another folder, then continue with `--resume`",
         folder.display()
     )]
     Inodes { folder: PathBuf, free: u64, limit: u64 },
@@ -79,7 +81,7 @@ pub enum RunError {
     #[error("the trainer did not end well: {how}{}", shown(lines))]
     Failed { how: String, lines: Vec<String> },
     #[error(
-        "the trainer ended well, but left no model at `$SM_MODEL_DIR/model.onnx`: let it write the ONNX file there{}",
+        "the trainer succeeded, but left no model at `$SM_MODEL_DIR/model.onnx`: make it write the ONNX file there{}",
         shown(lines)
     )]
     NoModel { lines: Vec<String> },
@@ -137,8 +139,9 @@ pub fn run(
                 listener.printed(stream, piece, tell);
                 log.write(piece)
             }
-            None => disk(&job.folder, limits)
-                .and_then(|()| listener.look(limits.event_bytes_max, tell)),
+            None => {
+                disk(&job.folder, limits).and_then(|()| listener.look(limits.event_bytes_max, tell))
+            }
         };
         // A trainer whose words are lost, or that fills the disk, does not run on.
         match done {

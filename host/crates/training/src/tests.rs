@@ -97,7 +97,7 @@ fn wrong_members_and_values_are_named() {
         let said = refused(&text, &[]);
         assert!(said.contains(wanted), "{to}: {said}");
     }
-    assert!(refused("[data]\ntrain = { path = \"x\" }", &[]).contains("nobody who trains"));
+    assert!(refused("[data]\ntrain = { path = \"x\" }", &[]).contains("does not say what trains"));
     assert!(refused("[data]\n", &[]).contains("no data set `train`"));
     assert!(refused(SCRIPT, &["lr"]).contains("`--set lr`"));
     for given in ["dept=4", "command.hyperparameters.dept=4"] {
@@ -323,7 +323,10 @@ fn a_trainer_that_would_use_up_the_disk_s_inodes_is_ended() {
     let limits = Limits { disk_free_inodes_min: u64::MAX, ..Limits::default() };
     let (ended, _) = shell_in(folder.path(), "sleep 60", &limits);
     let said = ended.expect_err("ended").to_string();
-    assert!(said.contains("18446744073709551615 must stay free") && said.contains("inodes"), "{said}");
+    assert!(
+        said.contains("18446744073709551615 must stay free") && said.contains("inodes"),
+        "{said}"
+    );
 }
 
 #[test]

@@ -32,7 +32,7 @@ impl Model {
             text.ends_with(".onnx") || text.ends_with(".wasm") || text.starts_with(['.', '/']);
         match model.parse() {
             Ok(name) if !is_path => Ok(Self::Published { name, reference }),
-            _ => Err(Failure::new(format!("`{text}` is no file and no published model"))
+            _ => Err(Failure::new(format!("`{text}` is neither a file nor a published model"))
                 .fix("give an ONNX file, a bundle, or `publisher/model` on the host")),
         }
     }
@@ -80,7 +80,7 @@ fn of_bundle(path: &Path) -> Result<Model, Failure> {
         bundle::only_model(path).during(|| format!("`{}` cannot be evaluated", path.display()))?;
     let bytes = found.ok_or_else(|| {
         let text = format!(
-            "`{}` has a component of its own, whose answers are not its models'",
+            "`{}` has a component of its own, which may answer otherwise than its models",
             path.display()
         );
         Failure::new(text).fix(

@@ -142,10 +142,12 @@ impl Inputs {
             if now != input.content {
                 let (before, now) = (input.content.digest(), now.digest());
                 let message = format!(
-                    "the model is not kept: {} was changed while it was trained with: it was {before}, it is {now}",
+                    "the model is not kept: {} changed during the training: it was {before}, it is {now}",
                     input.in_words()
                 );
-                return Err(Failure::new(message).fix("train again, and change nothing meanwhile"));
+                return Err(
+                    Failure::new(message).fix("train again, and change nothing until it has ended")
+                );
             }
         }
         Ok(())
@@ -226,14 +228,13 @@ impl Input {
 /// Most bytes of `pyvenv.cfg` that are read.
 const SETTINGS_BYTES_MAX: u64 = 64 << 10;
 
-/// Whether this is an environment of Python or Conda, with more files than anybody compares. A folder of code is none because a file has the name
-/// of an environment's: what the file says must be true, and there must be an interpreter.
+/// Whether this is an environment of Python or Conda, with more files than anybody compares. The name of a file does not make a folder of
+/// code one: what the file says must be true, and there must be an interpreter.
 fn is_environment(path: &Path) -> bool {
     let says_home = || {
         let mut text = String::new();
         let file = File::open(path.join("pyvenv.cfg"));
-        let read =
-            file.and_then(|file| file.take(SETTINGS_BYTES_MAX).read_to_string(&mut text));
+        let read = file.and_then(|file| file.take(SETTINGS_BYTES_MAX).read_to_string(&mut text));
         let home = text.lines().filter_map(|line| line.split_once('='));
         let mut home = home.filter(|(name, _)| name.trim() == "home");
         read.is_ok() && home.any(|(_, home)| Path::new(home.trim()).is_dir())
@@ -254,7 +255,8 @@ mod tests {
     fn a_folder_of_code_is_no_environment_because_a_file_is_named_so() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path();
-        let write = |name: &str, text: &str| std::fs::write(path.join(name), text).expect("written");
+        let write =
+            |name: &str, text: &str| std::fs::write(path.join(name), text).expect("written");
         write("pyvenv.cfg", "");
         assert!(!is_environment(path), "an empty file");
         write("pyvenv.cfg", "home = /usr/bin\nversion = 3.11\n");

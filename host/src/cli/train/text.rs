@@ -81,7 +81,7 @@ impl Texts<'_> {
         };
         let client = self.context.client()?;
         let (name, version) = published(model).ok_or_else(|| {
-            Failure::new(format!("`{model}` names no published model"))
+            Failure::new(format!("`{model}` is not the name of a published model"))
                 .fix("write `publisher/model` or `publisher/model@version`")
         })?;
         let path = version.map_or_else(|| format!("/{name}"), |at| format!("/{name}@{at}"));
@@ -161,7 +161,7 @@ impl Texts<'_> {
             let width = vectors.first().or(found.first()).map_or(0, Vec::len);
             if found.iter().any(|vector| vector.len() != width) {
                 return Err(Failure::new(format!("`{model}` gives vectors of different lengths"))
-                    .fix("use a model that gives as many numbers for every text"));
+                    .fix("use a model whose vectors all have the same length"));
             }
             let bytes = (missing.texts.len() * width) as u64 * NUMBER_BYTES;
             if bytes > data::FILE_BYTES_MAX {
