@@ -11,14 +11,12 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::evaluate::Pictures;
-use super::evaluate::subject::text_columns;
 use super::{MakeRuntime, serve};
 use crate::backend::BackendKind;
-use crate::bundle::BACKEND_METADATA;
 use crate::convert::{EXPECTED, EXPECTED_LABELS};
 use crate::data::{self, DataSet, Options};
-use crate::evaluate::{Feed, ModelSignature, TrainedColumn, class_names, trained_columns};
-use crate::onnx::Model;
+use crate::evaluate::{Feed, ModelSignature};
+use crate::onnx::{Model, Told};
 use crate::optimize::execute::{Metric, Rows};
 use crate::optimize::{Limits, Made, Method, Report, Task, judge, make};
 use hospes_cli::Context;
@@ -112,13 +110,13 @@ impl Optimize {
         self.plot.as_deref().map_or(Ok(()), |plot| self.force.check_whole(plot))?;
         let model = std::fs::read(&self.model);
         let model = Bytes::from(model.map_err(|error| Failure::file("read", &self.model, &error))?);
-        let sets = self.read_data(text_columns(&model))?;
+        let told = Told::of_bytes(&model);
+        let sets = self.read_data(told.text_columns())?;
         let config = serve::config(None, self.host_data.clone())?;
         let runtime = make_runtime().during(|| "cannot start threads".into())?;
         let workers = Workers::start(runtime, &config)?;
         let signature = workers.signature(&model)?;
-        let own = (class_names(&model), trained_columns(&model));
-        let rows = |set| self.rows(set, &signature, &own);
+        let rows = |set| self.rows(set, &signature, &told);
         let held_out = rows(&sets.0)?;
         let calibration = sets.1.as_ref().map(rows).transpose()?;
         let usual = Method::ALL.into_iter().filter(|method| method.is_usual());
@@ -173,15 +171,15 @@ impl Optimize {
         &self,
         set: &DataSet,
         signature: &ModelSignature,
-        (classes, columns): &(Option<Vec<String>>, Option<Vec<TrainedColumn>>),
+        told: &Told,
     ) -> Result<Rows, Failure> {
         let count = set.rows().min(self.rows.get());
         let first = set.select(&(0..count).collect::<Vec<_>>());
         let preparation = self.pictures.preparation();
-        let feed = Feed::of_trained(signature, columns.as_deref(), &first, &preparation);
+        let feed = Feed::of_trained(signature, &told.columns, &first, &preparation);
         let feed = feed.during(|| "the data do not fit the model".into())?;
         let inputs = (0..count).map(|at| feed.inputs(at..at + 1)).collect::<Result<_, _>>()?;
-        let (batch, classes) = (feed.batch(), classes.clone());
+        let (batch, classes) = (feed.batch(), told.classes.clone());
         Ok(Rows { inputs, labels: first.labels().cloned(), batch, classes })
     }
 
@@ -215,7 +213,7 @@ impl Optimize {
 fn for_backend(bytes: Bytes, backend: BackendKind) -> Result<Vec<u8>, Failure> {
     let mut model =
         Model::read(bytes).during(|| "the model that was made cannot be read".into())?;
-    model.set_metadata(BACKEND_METADATA, backend.name());
+    Told { backend: Some(backend.name().to_owned()), ..Told::default() }.write(&mut model);
     model.write().during(|| "the model that was made cannot be written".into())
 }
 

@@ -8,7 +8,6 @@ mod text;
 mod trainer;
 
 use std::cell::{Cell, OnceCell, RefCell};
-use std::collections::BTreeMap;
 use std::fs;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
@@ -23,11 +22,10 @@ use crate::bundle::provenance::Artifact;
 use crate::config::{Config, about_bytes};
 use crate::confine::{self, Confined};
 use crate::evidence::chart::{self, Series};
-use crate::files::Found;
 use crate::id::Digest;
-use crate::training::report::{Compared, Cost, Embedded, Made, REPORT_VERSION, Read};
+use crate::training::report::{Compared, Cost, Embedded, Made, REPORT_VERSION};
 use crate::training::{
-    Event, Finished, Job, Limits, Log, Pattern, Recipe, Report, Trainer, dataset, events, prepare,
+    Event, Finished, Job, Limits, Log, Pattern, Recipe, Report, Trainer, contract, events, prepare,
     recipe, report, run,
 };
 use hospes_cli::Context;
@@ -41,7 +39,7 @@ use trainer::Program;
 const WORK: &str = "work";
 
 /// The files of a training beside it.
-const MODEL: &str = "model.onnx";
+const MODEL: &str = contract::MODEL;
 const REPORT: &str = "report.json";
 const EVENTS: &str = "events.jsonl";
 const CURVES: &str = "curves.svg";
@@ -112,7 +110,6 @@ struct Plan {
     /// The recipe's folder: paths are seen from there.
     beside: PathBuf,
     out: PathBuf,
-    data: BTreeMap<String, Read>,
     inputs: Inputs,
     job: Job,
 }
@@ -156,7 +153,7 @@ impl Train {
             version: REPORT_VERSION,
             recipe: plan.recipe.clone(),
             recipe_sha256: plan.recipe_digest,
-            data: plan.data.clone(),
+            data: plan.inputs.data_read(),
             trainer: name,
             teacher: plan.inputs.teacher(),
             embeddings: embeddings.clone(),
@@ -197,7 +194,7 @@ impl Train {
                 checkpoints.display()
             )),
             (false, true) if !has_ended => screen.note(
-                "starting anew: the checkpoint of an earlier training is removed; `--resume` would have gone on after it",
+                "starting anew: the checkpoint of an earlier training is removed; `--resume` would have continued from it",
             ),
             _ => {}
         }
@@ -238,18 +235,14 @@ impl Train {
             .map_err(|error| Failure::file("use", &path, &error))?;
         self.force.check(&out.join(MODEL))?;
         let mut inputs = Inputs::of_recipe(&path, &text);
-        let mut data = BTreeMap::new();
-        for (name, (read, found)) in read_data(&recipe, &beside, screen)? {
-            inputs.add_data(&name, &recipe, &beside, found.into());
-            data.insert(name, read);
-        }
+        inputs.add_data(&recipe, &beside, screen)?;
         inputs.add_teacher(&recipe, &beside)?;
         let all = std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN);
         let threads = self.threads.unwrap_or(all).get();
         let mut job = Job::new(&recipe, &beside, out.join(WORK), threads);
         job.gpus = self.gpus;
         let recipe_digest = Digest::of(text.as_bytes());
-        Ok(Plan { recipe, recipe_digest, beside, out, data, inputs, job })
+        Ok(Plan { recipe, recipe_digest, beside, out, inputs, job })
     }
 
     fn write_digests(&self, screen: Screen) -> Result<Answer, Failure> {
@@ -257,9 +250,9 @@ impl Train {
         let mut unlocked = Recipe::parse(&text, &[])?;
         unlocked.data.values_mut().for_each(|set| set.sha256 = None);
         let beside = self.recipe.parent().unwrap_or(Path::new(""));
-        let data = read_data(&unlocked, beside, screen)?;
-        let data: BTreeMap<String, Read> =
-            data.into_iter().map(|(name, (read, _))| (name, read)).collect();
+        let mut inputs = Inputs::of_recipe(&self.recipe, &text);
+        inputs.add_data(&unlocked, beside, screen)?;
+        let data = inputs.data_read();
         let digests = data.iter().map(|(name, read)| (name.clone(), read.sha256)).collect();
         let locked = recipe::locked(&text, &digests)?;
         write(&self.recipe, locked.as_bytes())?;
@@ -287,7 +280,7 @@ impl Plan {
         is_told: bool,
     ) -> Result<(Vec<PathBuf>, Option<Embedded>), Failure> {
         let Trainer::Native(native) = self.recipe.trainer() else { return Ok((Vec::new(), None)) };
-        let (beside, out, data) = (&self.beside, &self.out, &self.data);
+        let (beside, out, data) = (&self.beside, &self.out, &self.inputs.data_read());
         let texts = text::Texts { context, native, beside, out, data, is_told };
         let Some((tables, embedded)) = texts.embed()? else { return Ok((Vec::new(), None)) };
         let paths = tables.values().cloned().collect();
@@ -314,23 +307,6 @@ impl Plan {
         let Self { recipe, job, inputs, .. } = self;
         proof::Made { recipe, job, inputs, embeddings, ran }
     }
-}
-
-/// Reads each data set whole, and compares it with the recipe.
-fn read_data(
-    recipe: &Recipe,
-    beside: &Path,
-    screen: Screen,
-) -> Result<BTreeMap<String, (Read, Found)>, Failure> {
-    let progress = screen.spinner("reading the data");
-    let mut data = BTreeMap::new();
-    for (name, set) in &recipe.data {
-        progress.step(&format!("reading data set `{name}`"));
-        let found = dataset::read(name, set, beside)?;
-        let read = Read::new(set.path.display().to_string(), &found, set.licence.clone());
-        data.insert(name.clone(), (read, found));
-    }
-    Ok(data)
 }
 
 fn patterns(recipe: &Recipe) -> Result<Vec<Pattern>, Failure> {
@@ -452,7 +428,11 @@ fn answer(report: &Report, dropped: u64, out: &Path, signer: Option<&str>) -> An
     if report.backends.is_empty() {
         line(
             "equal",
-            "not compared: the trainer left no `answers.npz` in `$SM_OUTPUT_DATA_DIR`".into(),
+            format!(
+                "not compared: the trainer left no `{}` in `${}`",
+                contract::ANSWERS,
+                contract::OUTPUT_DIR
+            ),
         );
     }
     let Cost { cpu_seconds, wall_seconds, threads } = report.cost;

@@ -56,7 +56,7 @@ pub enum RowsError {
     #[error("data set `{set}` has no labels: {fix}")]
     NoLabels { set: String, fix: &'static str },
     #[error(
-        "data set `{set}` has numbers as labels, and pictures are trained by class: use a folder for each class, or an IDX file of labels"
+        "data set `{set}` has numbers as labels, but pictures need classes: use a folder for each class, or an IDX file of labels"
     )]
     Numbers { set: String },
     #[error(
@@ -64,22 +64,26 @@ pub enum RowsError {
     )]
     NotPictures { set: String, found: String },
     #[error(
-        "column `{column}` of data set `{set}` is not of single numbers or texts: a table has one value in a cell"
+        "column `{column}` of data set `{set}` does not have single numbers or texts: give one value per cell"
     )]
     NotCells { set: String, column: String },
     #[error(
-        "column `{column}` of data set `{set}` misses {count} cells, the first in row {row}: fill them in, or leave the column out with ignore = [\"{column}\"]"
+        "column `{column}` of data set `{set}` has {count} empty cells, the first in row {row}: fill them in, or leave the column out \
+         with ignore = [\"{column}\"]"
     )]
     Missing { set: String, column: String, count: usize, row: usize },
     #[error(
-        "column `{column}` of data set `{set}` has {found} different texts, the limit is {CATEGORIES_MAX}: if it names rows, leave it out with ignore = [\"{column}\"]"
+        "column `{column}` of data set `{set}` has {found} different texts, the limit is {CATEGORIES_MAX}: if they only \
+         name the rows, leave it out with ignore = [\"{column}\"]"
     )]
     Categories { set: String, column: String, found: usize },
     #[error(
         "data set `{set}` has no column besides the one that is predicted: add columns to learn from"
     )]
     NoColumns { set: String },
-    #[error("`ignore` names column `{column}`, which data set `{set}` does not have")]
+    #[error(
+        "`ignore` names column `{column}`, which data set `{set}` does not have: correct the name"
+    )]
     Ignored { set: String, column: String },
     #[error("data set `{set}` is not like `train`: {difference}")]
     Differs { set: String, difference: String },

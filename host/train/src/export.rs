@@ -1,7 +1,7 @@
 //! The trained network as an ONNX file.
 
-use hospes_onnx::ModelRefused;
 use hospes_onnx::model::{ElementType, Graph, Model, Node, Size, Tensor, ValueInfo};
+use hospes_onnx::{ModelRefused, Told, ToldColumn};
 
 use crate::data::{Column, Inputs, Rows, Wanted};
 use crate::net::Net;
@@ -47,15 +47,17 @@ pub fn onnx(
     let mut model = Model::new(graph, OPSET);
     model.producer_name = "hospes-train".into();
     model.producer_version = env!("CARGO_PKG_VERSION").into();
+    let mut told = Told::default();
     if let Wanted::Classes { names, .. } = &rows.wanted {
-        model.set_metadata("hospes.classes", serde_json::json!(names).to_string());
+        told.classes.clone_from(names);
     }
     if let Inputs::Cells { columns, .. } = &rows.inputs {
-        let told = columns.iter().map(|Column { name, categories }| match categories.is_empty() {
-            true => serde_json::json!({ "name": name }),
-            false => serde_json::json!({ "name": name, "categories": categories }),
-        });
-        model.set_metadata("hospes.columns", serde_json::Value::Array(told.collect()).to_string());
+        let column = |Column { name, categories }: &Column| ToldColumn {
+            name: name.clone(),
+            categories: categories.clone(),
+        };
+        told.columns = columns.iter().map(column).collect();
     }
+    told.write(&mut model);
     model.write()
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use burn_tensor::{Device, Tensor, TensorData, activation};
 use hospes_core::id::Digest;
+use hospes_evidence::r2;
 use hospes_training::native::EarlyStop;
 use hospes_training::{Event, Native};
 
@@ -361,15 +362,13 @@ impl Training<'_> {
             }
             Wanted::Numbers(numbers) => {
                 let (by, plus) = (f64::from(self.answer.0), f64::from(self.answer.1));
-                let wanted = || chosen.iter().map(|row| f64::from(numbers[*row]));
-                let mean = wanted().sum::<f64>() / count;
-                let error: f64 = raw
-                    .iter()
-                    .zip(wanted())
-                    .map(|(raw, wanted)| (f64::from(*raw) * by + plus - wanted).powi(2))
-                    .sum();
-                let spread: f64 = wanted().map(|wanted| (wanted - mean).powi(2)).sum();
-                Ok(Figures { loss: error / count / (by * by), score: 1.0 - error / spread })
+                let wanted: Vec<f64> = chosen.iter().map(|row| f64::from(numbers[*row])).collect();
+                let found: Vec<f64> = raw.iter().map(|raw| f64::from(*raw) * by + plus).collect();
+                let pairs = found.iter().zip(&wanted);
+                let error: f64 = pairs.map(|(found, wanted)| (found - wanted).powi(2)).sum();
+                // Without variance there is none; figures that are no numbers are not reported.
+                let score = r2(&wanted, &found).unwrap_or(f64::NAN);
+                Ok(Figures { loss: error / count / (by * by), score })
             }
         }
     }

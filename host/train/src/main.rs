@@ -25,7 +25,7 @@ use std::process::ExitCode;
 
 use burn_tensor::Device;
 use hospes_core::id::Hasher;
-use hospes_training::contract::{DATA_FAULTS, SETTINGS_UNFIT};
+use hospes_training::contract::{self, DATA_FAULTS, SETTINGS_UNFIT};
 use hospes_training::{Event, Native};
 
 use crate::data::{Rows, RowsError, Wanted};
@@ -96,15 +96,15 @@ impl Job {
         let get = |name| std::env::var(name).map_err(|_| JobError::Unset(name));
         let path = |name| get(name).map(PathBuf::from);
         Ok(Self {
-            native: serde_json::from_str(&get("SM_HPS")?).map_err(JobError::Settings)?,
+            native: serde_json::from_str(&get(contract::SETTINGS)?).map_err(JobError::Settings)?,
             train: path("SM_CHANNEL_TRAIN")?,
             test: path("SM_CHANNEL_TEST").ok(),
-            model: path("SM_MODEL_DIR")?.join("model.onnx"),
-            output: path("SM_OUTPUT_DATA_DIR")?,
-            checkpoints: path("HOSPES_CHECKPOINTS")?,
-            teacher: path("HOSPES_TEACHER").ok(),
-            events: path("HOSPES_EVENTS")?,
-            gpu: get("SM_NUM_GPUS").is_ok_and(|gpus| gpus != "0"),
+            model: path(contract::MODEL_DIR)?.join(contract::MODEL),
+            output: path(contract::OUTPUT_DIR)?,
+            checkpoints: path(contract::CHECKPOINTS_DIR)?,
+            teacher: path(contract::TEACHER_FILE).ok(),
+            events: path(contract::EVENTS_FILE)?,
+            gpu: get(contract::GPUS).is_ok_and(|gpus| gpus != "0"),
         })
     }
 
@@ -133,7 +133,7 @@ fn run(job: &Job) -> Result<(), Failure> {
     let teacher = match &native.teacher {
         None => None,
         Some(settings) => {
-            let path = job.teacher.as_ref().ok_or(JobError::Unset("HOSPES_TEACHER"))?;
+            let path = job.teacher.as_ref().ok_or(JobError::Unset(contract::TEACHER_FILE))?;
             Some(Soft::read(path, settings, &rows)?)
         }
     };
@@ -192,7 +192,7 @@ fn leave_answers(job: &Job, training: &Training<'_>, weights: &[Vec<f32>]) -> Re
     };
     let given = rows.tensor(0..count);
     let file = hospes_data::write_npz([(input, &given), (export::output(rows), &answers)])?;
-    Ok(std::fs::write(job.output.join("answers.npz"), file)?)
+    Ok(std::fs::write(job.output.join(contract::ANSWERS), file)?)
 }
 
 /// Rows to learn from, and those that decide when to stop: every so many of each class.

@@ -34,8 +34,8 @@ pub enum TeacherError {
     #[error("a teacher teaches classes, and these labels are numbers: leave out `teacher`")]
     Numbers,
     #[error(
-        "the teacher is right on {right} of {rows} training rows, no more than if it always named the most frequent class ({most}): its classes \
-         are others, in another order, or its pictures need another `divide`"
+        "the teacher is right on {right} of {rows} training rows, no more than if it always named the most frequent class ({most}): it has \
+         other classes, or the same in another order, or its pictures need another `divide`"
     )]
     Useless { right: usize, rows: usize, most: usize },
 }

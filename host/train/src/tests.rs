@@ -319,7 +319,7 @@ fn whole_numbers_are_numbers_or_classes_as_the_recipe_says() {
     let class = table(years, "predict = \"class\"\n").expect("valid");
     assert_eq!(classes(&class), (vec![1, 0], vec!["1999".into(), "2001".into()]));
     let said = table("x,y\n1,a\n2,b\n", "predict = \"number\"\n").expect_err("texts").to_string();
-    assert!(said.contains("line 2, `y`: `a` is no number"), "{said}");
+    assert!(said.contains("line 2, `y`: `a` is not a number"), "{said}");
 }
 
 #[test]
@@ -327,7 +327,7 @@ fn faults_of_data_are_named() {
     let said = |text: &str, more: &str| table(text, more).expect_err("refused").to_string();
     let missing = said("x,z,y\n1,2,a\n,3,b\n,4,b\n", "");
     assert!(
-        missing.contains("column `x`") && missing.contains("misses 2 cells, the first in row 2"),
+        missing.contains("column `x`") && missing.contains("has 2 empty cells, the first in row 2"),
         "{missing}"
     );
     assert!(said("x,y\n1,a\n2,a\n", "").contains("have the same class"));

@@ -11,9 +11,9 @@ use super::extras::Extras;
 use super::layout::Layout;
 use super::manifest::{Encoding, Manifest};
 use super::names::GraphName;
-use super::told::Told;
 use super::verify::{BundleError, Checked, check};
 use hospes_core::id::{Digest, Party};
+use hospes_onnx::Told;
 
 /// Why a bundle cannot be shown.
 #[derive(Debug, thiserror::Error)]

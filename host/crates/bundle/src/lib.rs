@@ -30,7 +30,6 @@ mod report;
 mod shape;
 mod sign;
 mod signature;
-mod told;
 mod verify;
 mod weights;
 mod wit;
@@ -43,6 +42,7 @@ mod tests;
 pub use componentize::{ComponentizeError, componentize, is_passthrough, passthrough, plugin_wit};
 pub use contents::ContentsError;
 pub use extras::{Extras, ExtrasError};
+pub use hospes_onnx::Told;
 pub use inspect::{InspectError, Inspection, inspect, only_model};
 pub use layout::{
     Extra, LayoutError, PROFILE_BYTES_MAX, PROVENANCE_BYTES_MAX, README_BYTES_MAX,
@@ -72,7 +72,6 @@ pub use report::{REPORT_BYTES_MAX, ReportError, Reported, evaluations};
 pub use shape::{NESTING_MAX, Shape, ShapeError};
 pub use sign::{SignError, sign, sign_to_file};
 pub use signature::{BundlePart, PAYLOAD_TYPE, SignatureSectionError};
-pub use told::{BACKEND_METADATA, Told, ToldColumn};
 pub use verify::{BundleError, VerifiedBundle, verify};
 pub use weights::prepare;
 pub use wit::WitError;

@@ -23,12 +23,11 @@ use super::names::{GraphName, Licence};
 use super::profiled::{self, OtherProfile};
 use super::report::Reported;
 use super::shape::{Shape, ShapeError};
-use super::told::Told;
 use super::weights;
 use hospes_core::backend::{BackendKind, Device};
 use hospes_core::id::{Digest, Hasher, ModelLabel};
 use hospes_evidence::Profile;
-use hospes_onnx::{CureError, Interface, ModelRefused};
+use hospes_onnx::{CureError, Interface, ModelRefused, Told};
 
 /// Why a bundle could not be packed.
 #[derive(Debug, thiserror::Error)]
@@ -250,7 +249,7 @@ pub fn pack_to_file(
     description.origin.derived_from.splice(0..0, repaired);
     // The publisher decides, then the model.
     let models = ready.into_iter().map(|model| ModelInput {
-        backend: model.input.backend.or(model.told.backend),
+        backend: model.input.backend.or_else(|| BackendKind::named(model.told.backend.as_deref()?)),
         ..model.input
     });
     let models: Vec<_> = models.collect();

@@ -253,6 +253,14 @@ impl Content {
         }
     }
 
+    /// How many files there are.
+    pub fn files(&self) -> u64 {
+        match self {
+            Self::File { .. } => 1,
+            Self::Folder(listing) => listing.files,
+        }
+    }
+
     /// The size of its files together, in bytes.
     pub fn bytes(&self) -> u64 {
         match self {

@@ -8,10 +8,9 @@ use bytes::Bytes;
 
 use super::manifest::Encoding;
 use super::pack::{ModelInput, PackError, Source};
-use super::told::Told;
 use hospes_core::backend::Device;
 use hospes_core::id::Digest;
-use hospes_onnx::{self as onnx, Interface, Model};
+use hospes_onnx::{self as onnx, Interface, Model, Told};
 
 /// A model as packed, its repairs, one line each, and what callers give it and get.
 pub(super) struct Ready {

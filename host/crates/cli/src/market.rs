@@ -1,12 +1,13 @@
 //! `hospes market`: the offers on a host.
 
+use std::fmt::Display;
+
 use clap::Args;
 
 use super::Context;
 use super::failure::Failure;
-use super::origin::figure;
+use super::origin::{figure, trained_by};
 use super::screen::{Answer, printable, table};
-use hospes_core::id::Digest;
 use hospes_wire::market::{Offer, Page};
 use hospes_wire::models::{DataSet, Derivation, Description, Evaluation, Function, Lineage};
 
@@ -84,11 +85,8 @@ fn quality(description: &Description) -> String {
     }
     if let Some(lineage) = lineage {
         let Lineage { signer, slsa_build_level, trainer, model, data, .. } = lineage;
-        page += &match (lineage.model_in_bundle, &lineage.model_then) {
-            (true, _) => format!("  trained by {trainer}"),
-            (false, Some(how)) => before(how, model, trainer),
-            (false, None) => format!("  another model, {model}, was trained by {trainer}"),
-        };
+        let how = lineage.model_then.as_ref().map(|how| how as &dyn Display);
+        page += &trained_by(trainer, model, lineage.model_in_bundle, how);
         let who = match lineage.signer_is_publisher {
             true => "the publisher",
             false => "who is not the publisher",
@@ -100,13 +98,6 @@ fn quality(description: &Description) -> String {
         }
     }
     page
-}
-
-/// The training of a model that is not in the bundle. Only its publisher says that the bundle's was made from it.
-fn before(how: &str, model: &Digest, trainer: &str) -> String {
-    format!(
-        "  the model that this one was {how} from, as its publisher says, was trained by {trainer}: {model}"
-    )
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! The options of `hospes pack` that say where a model comes from, and how that is shown.
 
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -14,7 +15,7 @@ use hospes_bundle::{
     Trained,
 };
 use hospes_config::about_bytes;
-use hospes_core::id::{IdError, Party};
+use hospes_core::id::{Digest, IdError, Party};
 
 /// Most figures that a page shows; all are in the JSON.
 const FIGURES_SHOWN_MAX: usize = 12;
@@ -147,6 +148,23 @@ pub(crate) fn figure(
     format!("  {metric} {}{interval} on {data}{rows}, {by}\n", short(value))
 }
 
+/// Who trained the model of a bundle, as the beginning of a line. If another model was trained, only the publisher says how (`made`) the bundle's was
+/// made from it.
+pub(crate) fn trained_by(
+    trainer: &str,
+    model: &Digest,
+    is_in_bundle: bool,
+    made: Option<&dyn Display>,
+) -> String {
+    match made {
+        _ if is_in_bundle => format!("  trained by {trainer}"),
+        Some(made) => format!(
+            "  the model that this one was {made} from, as its publisher says, was trained by {trainer}: {model}"
+        ),
+        None => format!("  another model, {model}, was trained by {trainer}"),
+    }
+}
+
 /// A number as people read it: at most four decimals, or four digits of a tiny one.
 fn short(value: f64) -> String {
     let text = match value.abs() {
@@ -173,19 +191,18 @@ pub(crate) fn extras(inspection: &Inspection) -> String {
 fn proof(provenance: &Provenance, manifest: &Manifest, publisher: Option<Party>) -> String {
     let training = provenance.training();
     let trainer = format!(
-        "trained by {} {}, {}",
+        "{} {}, {}",
         training.trainer.name,
         training.trainer.version,
         training.finished.strftime("%Y-%m-%d %H:%M UTC")
     );
     let model = training.model.sha256;
-    let mut page = match Trained::of(model, manifest) {
-        Some(Trained::Here) => format!("  {trainer}\n"),
-        Some(Trained::Before(how)) => format!(
-            "  the model that this one was {how} from, as its publisher says, was {trainer}: {model}\n"
-        ),
-        None => format!("  another model, {model}, was {trainer}\n"),
+    let trained = Trained::of(model, manifest);
+    let how = match &trained {
+        Some(Trained::Before(how)) => Some(how as &dyn Display),
+        Some(Trained::Here) | None => None,
     };
+    let mut page = trained_by(&trainer, &model, trained == Some(Trained::Here), how) + "\n";
     let signer = provenance.signer();
     let who = match publisher {
         Some(publisher) if publisher == signer => ", the publisher",

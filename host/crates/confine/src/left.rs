@@ -2,11 +2,13 @@
 //!
 //! The program may have put links to the caller's own files there, pipes that nobody writes to, or files without end.
 
+use std::ffi::CStr;
 use std::fs::File;
 use std::io::{self, Read as _};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Mode, OFlags, ResolveFlags};
+use rustix::fs::{AtFlags, Dir, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
 /// Why something that was left is not taken.
@@ -72,6 +74,77 @@ pub fn read(folder: &Path, name: &Path, max: u64) -> Result<Option<Vec<u8>>, Lef
     Ok(Some(bytes))
 }
 
+/// Removes a file, a link itself, or a folder with all that is in it, if it is there.
+///
+/// However deep folders lie inside each other, two of them are open at a time: inner ones are moved up and emptied there.
+///
+/// # Errors
+/// Why something cannot be removed.
+pub fn remove(path: &Path) -> io::Result<()> {
+    let removed = match std::fs::symlink_metadata(path) {
+        Ok(about) if about.is_dir() => remove_folder(path),
+        Ok(_) => std::fs::remove_file(path),
+        Err(error) => Err(error),
+    };
+    match removed {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        removed => removed,
+    }
+}
+
+const FOLDER: OFlags =
+    OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+
+fn remove_folder(path: &Path) -> io::Result<()> {
+    let top = rustix::fs::open(path, FOLDER, Mode::empty())?;
+    let mut moved = 0_u64;
+    let mut empty = |name: &CStr| {
+        let inner = rustix::fs::openat(&top, name, FOLDER, Mode::empty())?;
+        each(&inner, |name| move_up(&inner, name, &top, &mut moved))?;
+        rustix::fs::unlinkat(&top, name, AtFlags::REMOVEDIR)
+    };
+    // A list of names may lack those that were added while it was read.
+    while each(&top, &mut empty)? {}
+    std::fs::remove_dir(path)
+}
+
+/// Removes what is in a folder, and calls `inner` for each folder in it. Whether there was something.
+fn each(
+    folder: &OwnedFd,
+    mut inner: impl FnMut(&CStr) -> Result<(), Errno>,
+) -> Result<bool, Errno> {
+    let mut found = false;
+    for entry in Dir::read_from(folder)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if matches!(name.to_bytes(), b"." | b"..") {
+            continue;
+        }
+        found = true;
+        match rustix::fs::unlinkat(folder, name, AtFlags::empty()) {
+            Err(Errno::ISDIR) => inner(name)?,
+            removed => removed?,
+        }
+    }
+    Ok(found)
+}
+
+/// Removes an empty folder, or moves one to the top under a name that is free there.
+fn move_up(from: &OwnedFd, name: &CStr, top: &OwnedFd, moved: &mut u64) -> Result<(), Errno> {
+    match rustix::fs::unlinkat(from, name, AtFlags::REMOVEDIR) {
+        Err(Errno::NOTEMPTY | Errno::EXIST) => {}
+        removed => return removed,
+    }
+    loop {
+        *moved += 1;
+        match rustix::fs::renameat(from, name, top, format!("moved-{moved}")) {
+            // The program has left something under this name.
+            Err(Errno::NOTEMPTY | Errno::EXIST | Errno::NOTDIR) => {}
+            renamed => return renamed,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -113,5 +186,28 @@ mod tests {
             let error = get(name).expect_err(name);
             assert!(matches!(error, LeftError::NotAFile { .. }), "{name}: {error}");
         }
+    }
+
+    #[test]
+    fn folders_are_removed_however_deep_and_nothing_behind_links() {
+        let place = tempfile::tempdir().expect("a folder");
+        let (own, kept) = (place.path().join("own"), place.path().join("kept"));
+        std::fs::create_dir(&kept).expect("a folder");
+        std::fs::write(kept.join("file"), "mine").expect("written");
+        std::fs::create_dir_all(own.join("moved-1/a")).expect("folders");
+        symlink(&kept, own.join("link")).expect("made");
+        // Deeper than files may be open, and than a path may be long.
+        let mut folder = rustix::fs::open(&own, FOLDER, Mode::empty()).expect("opened");
+        for _ in 0..5_000 {
+            rustix::fs::mkdirat(&folder, "d", Mode::RWXU).expect("made");
+            rustix::fs::symlinkat(&kept, &folder, "out").expect("made");
+            folder = rustix::fs::openat(&folder, "d", FOLDER, Mode::empty()).expect("opened");
+        }
+        remove(&own).expect("removed");
+        assert!(!own.exists() && kept.join("file").exists());
+        symlink(&kept, &own).expect("made");
+        remove(&own).expect("removed");
+        remove(&own).expect("it is not there");
+        assert!(!own.is_symlink() && kept.join("file").exists());
     }
 }

@@ -1,12 +1,13 @@
 //! Runs a foreign program: a trainer's script, an exporter, whatever a pickle makes of it.
 //!
-//! [`Confined`] starts it in user, mount, network, IPC, host name and process namespaces of its own, where Landlock lets it read the files that
-//! the caller lists and write in one folder; all others are mounted read-only, so their permissions and times stay too. It has no standard input, no environment but what the caller gives, no privileges, no Unix sockets, and
-//! limits on memory, time, processes and files. It ends with every process that it started: when it returns, at its deadline, or when the caller
-//! dies. Each layer is there in case another has a hole. What the kernel lacks is an error with its fix, unless the caller asks for
-//! [`Confinement::None`].
+//! [`Confined`] starts it in user, mount, network, IPC, host name and process namespaces of its own. Landlock lets it read the files that
+//! the caller lists, and write in one folder. All other files are mounted read-only, so their permissions and times stay too. The program
+//! has no standard input, no privileges, no Unix sockets, and no environment but what the caller gives. Its memory, time, processes and
+//! files are limited. It ends with every process that it started: when it returns, at its deadline, or when the caller dies. Each layer is
+//! there in case another has a hole. What the kernel lacks is an error with its fix, unless the caller asks for [`Confinement::None`].
 //!
-//! [`left`] reads what a program left. [`landlock`] and [`ending()`] serve the host's own workers too. This crate knows neither models nor Python.
+//! [`left`] reads and removes what a program left. [`landlock`] and [`ending()`] serve the host's own workers too. This crate knows neither
+//! models nor Python.
 //!
 //! What would surprise: limits of memory and processor time hold for each process, not for all together. The limit on processes does not bind a
 //! program that `root` starts. Only the deadline bounds them all.

@@ -12,9 +12,9 @@ pub enum ConvertError {
     /// The source has something that ONNX, or this command, has not.
     #[error("{what} ({place}) cannot be converted; {fix}")]
     Unsupported { what: String, place: String, fix: String },
-    #[error("`{}` is not a file that is known here; give `--from`, one of {}", path.display(), super::Source::NAMES)]
+    #[error("`{}` is not of a known format; give `--from`, one of {}", path.display(), super::Source::NAMES)]
     Unknown { path: PathBuf },
-    #[error("`{}` is {bytes} bytes, but at most {max} are read; export it to ONNX with its own library", path.display())]
+    #[error("`{}` has {bytes} bytes, more than the {max} allowed; export it to ONNX with its own library", path.display())]
     Large { path: PathBuf, bytes: u64, max: u64 },
     #[error("`{}` cannot be read; check the path and its permissions", path.display())]
     File {

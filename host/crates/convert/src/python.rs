@@ -6,7 +6,6 @@
 mod advice;
 
 use std::ops::ControlFlow;
-use std::os::fd::AsRawFd as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -14,7 +13,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use hospes_confine::{Confined, Confinement, Ended, Limits, ending, left};
 use hospes_core::id::Digest;
-use hospes_data::{DataSet, Format, Options};
+use hospes_data::DataSet;
 
 use advice::advice;
 
@@ -32,6 +31,13 @@ const REQUIREMENTS: [(Source, &str); 3] = [
 ];
 
 const EXPORT: &str = include_str!("../scripts/export.py");
+
+/// The files that the script leaves: the model, and the library's answers to the rows.
+const MODEL: &str = "model.onnx";
+const ANSWERS: &str = "answers.npz";
+
+/// Most bytes of the answers, unpacked: 134 million numbers.
+const ANSWERS_BYTES_MAX: u64 = 1 << 30;
 
 /// Where Python comes from, and how it is confined.
 #[derive(Debug, Clone)]
@@ -103,14 +109,14 @@ pub(crate) fn export(
     let interpreter = interpreter(task, source, progress)?;
     progress(&format!("exporting with {source}'s own library, confined"));
     let folder = run(task, source, &interpreter)?;
-    let onnx = left::read(&folder.0, Path::new("model.onnx"), SOURCE_BYTES_MAX)?;
-    let onnx = onnx.ok_or_else(|| nothing_left("`model.onnx`", source))?;
+    let onnx = left::read(&folder.0, Path::new(MODEL), SOURCE_BYTES_MAX)?;
+    let onnx = onnx.ok_or_else(|| nothing_left(MODEL, source))?;
     Ok((onnx.into(), read_answers(&folder.0, source)?))
 }
 
 fn nothing_left(name: &str, source: Source) -> ConvertError {
     let fix = "export the model yourself and give the ONNX file to `hospes pack`";
-    refused(format!("{source}'s own library ended well, but left no {name}"), fix)
+    refused(format!("{source}'s own library succeeded, but left no `{name}`"), fix)
 }
 
 /// The library's own answers to the rows.
@@ -131,12 +137,10 @@ pub(crate) fn answers(task: &Task<'_>, source: Source) -> Result<DataSet, Conver
 }
 
 fn read_answers(folder: &Path, source: Source) -> Result<DataSet, ConvertError> {
-    let file = left::open(folder, Path::new("answers.npz"))?;
-    let file = file.ok_or_else(|| nothing_left("`answers.npz`", source))?;
-    // The file that was opened, whatever its name means by now.
-    let opened = format!("/proc/self/fd/{}", file.as_raw_fd());
-    let options = Options { format: Some(Format::Npz), ..Options::default() };
-    hospes_data::read(Path::new(&opened), &options)
+    let name = Path::new(ANSWERS);
+    let file = left::read(folder, name, ANSWERS_BYTES_MAX)?;
+    let file = file.ok_or_else(|| nothing_left(ANSWERS, source))?;
+    hospes_data::arrays(name, file.into(), ANSWERS_BYTES_MAX)
         .map_err(|error| ConvertError::Rows(Box::new(error)))
 }
 
@@ -145,7 +149,7 @@ struct Folder(PathBuf);
 
 impl Drop for Folder {
     fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
+        let _ = left::remove(&self.0);
     }
 }
 
@@ -239,8 +243,9 @@ fn step(
     Err(refused(format!("the Python environment cannot be made: {said}"), fix))
 }
 
-/// Lines of an error that people are shown.
+/// Lines of an error that people are shown, and characters of them: a screen at most.
 const LINES_MAX: usize = 6;
+const SAID_CHARS_SHOWN: usize = 2000;
 
 /// Bytes of output that are kept.
 const SAID_BYTES_MAX: usize = 64 << 10;
@@ -271,7 +276,7 @@ fn cause(bytes: &[u8]) -> String {
 
 fn in_a_line(lines: &[&str]) -> String {
     let shown: String = lines.join(" | ");
-    shown.chars().filter(|letter| !letter.is_control()).take(2000).collect()
+    shown.chars().filter(|letter| !letter.is_control()).take(SAID_CHARS_SHOWN).collect()
 }
 
 /// The dynamic loaders of Linux with glibc.

@@ -89,12 +89,9 @@ pub(crate) fn inputs(interface: &Interface, rows: &DataSet) -> Result<Named, Con
 }
 
 fn no_column(port: &Port, rows: &DataSet) -> ConvertError {
-    let there: Vec<&str> = rows.columns().iter().map(|column| column.name.as_str()).collect();
+    let has = hospes_data::listed(rows.columns().iter().map(|column| &column.name));
     refused(
-        format!(
-            "the rows have no column for the model's input {port}; they have `{}`",
-            there.join("`, `")
-        ),
+        format!("the rows have no column for the model's input {port}; they have {has}"),
         format!("name an array of the `--verify` file `{}`", port.name),
     )
 }
@@ -201,7 +198,8 @@ pub(crate) fn verify(
             }
             Err(NotRun::NotLoaded(why)) => entry.not_loaded = Some(why),
             Err(NotRun::Failed(why)) => {
-                let fix = "check that the `--verify` rows are such as the model was trained with";
+                let fix =
+                    "check that the `--verify` rows are like those that the model was trained with";
                 return Err(refused(format!("`{backend}` could not compute the rows: {why}"), fix));
             }
         }
@@ -233,7 +231,8 @@ fn compare(
         }
     }
     if entry.numbers + entry.labels == before {
-        let fix = "add the source's own answers to the `--verify` file as an array `expected`, or let the source's library compute them with `--python`";
+        let fix = "add the source's own answers to the `--verify` file as an array `expected`, or name a Python that has the \
+                   source's library with `--python`";
         return Err(refused("there is nothing to compare with", fix));
     }
     Ok(())

@@ -70,14 +70,6 @@ impl Found {
             Self::File { bytes, .. } | Self::Files(Files { bytes, .. }) => *bytes,
         }
     }
-
-    /// How many files there are.
-    pub fn count(&self) -> u64 {
-        match self {
-            Self::File { .. } => 1,
-            Self::Files(files) => files.digests.len() as u64,
-        }
-    }
 }
 
 /// Several files: those of a folder, or those whose names begin alike.

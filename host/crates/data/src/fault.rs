@@ -156,14 +156,14 @@ pub enum Problem {
     #[error("it appears twice; rename one of them")]
     Twice,
     #[error(
-        "column {number} has no name; give every column one (pandas writes its index so: use `to_csv(…, index=False)`)"
+        "column {number} has no name: give every column one (pandas writes its index without a name: use `to_csv(…, index=False)`)"
     )]
     NoName { number: usize },
     #[error("it has {seen} cells, and the header has {expected}: quote cells that hold a comma")]
     Cells { seen: usize, expected: usize },
     #[error("it is not UTF-8: save the file as UTF-8")]
     NotUtf8,
-    #[error("`{seen}` is not a finite number, and most of the column is numbers: correct it")]
+    #[error("`{seen}` is not a finite number, but most of the column are numbers: correct it")]
     NotNumber { seen: String },
     #[error(
         "a cell has {bytes} bytes, more than the {max} allowed: shorten it, or leave the column out"
@@ -193,26 +193,24 @@ pub enum Problem {
     #[error("the label is missing: remove the row, or give the label")]
     LabelMissing,
     #[error(
-        "the labels have shape {shape:?} instead of one a row (for one-hot rows, take `numpy.argmax(y, axis=1)`)"
+        "the labels have shape {shape:?} instead of one label per row (for one-hot rows, take `numpy.argmax(y, axis=1)`)"
     )]
     LabelShape { shape: Vec<usize> },
     #[error("a label cannot be {what}: give class numbers, names or numbers")]
     LabelType { what: String },
-    #[error(
-        "`{seen}` is no class: class numbers are whole and from 0, or give the classes as text"
-    )]
+    #[error("`{seen}` is not a class: give whole numbers from 0, or text")]
     LabelClass { seen: String },
     #[error(
         "there are more than {max} classes: read the labels as numbers, or name another column"
     )]
     Classes { max: usize },
-    #[error("`{seen}` is no number, and the labels are to be numbers")]
+    #[error("`{seen}` is not a number, but the labels must be numbers: correct it")]
     LabelNumber { seen: String },
     #[error("it cannot be read as CSV: {0}")]
     Csv(String),
     #[error("it cannot be read as Parquet: {0}")]
     Parquet(String),
-    #[error("a column of {kind} is not read: write numbers, text or booleans")]
+    #[error("a column of {kind} cannot be read: write numbers, text or booleans")]
     ColumnKind { kind: String },
     #[error("it is not an IDX file: {0}")]
     Idx(#[from] crate::idx::IdxError),
@@ -222,9 +220,9 @@ pub enum Problem {
     NoLabelFile { expected: String },
     #[error("the folder has {count} files with pictures: name one, such as `{example}`")]
     ManyIdx { count: usize, example: String },
-    #[error("{classes} of its subfolders hold pictures, and classes need at least 2")]
+    #[error("{classes} of its subfolders hold pictures: give at least 2, one for each class")]
     FewClasses { classes: usize },
-    #[error("it is no PNG or JPEG file: move it out of the folder, or convert it")]
+    #[error("it is not a PNG or JPEG file: move it out of the folder, or convert it")]
     NotPicture,
     #[error("the picture cannot be read: {0}")]
     Picture(String),
@@ -232,9 +230,9 @@ pub enum Problem {
         "the picture is {width} x {height} pixels, and the first is {first_width} x {first_height}: scale the pictures to one size"
     )]
     PictureSize { width: u32, height: u32, first_width: u32, first_height: u32 },
-    #[error("its SHA-256 is `{seen}`, and `croissant.json` beside it says `{expected}`")]
+    #[error("its SHA-256 is `{seen}`, but `croissant.json` beside it says `{expected}`")]
     Digest { seen: String, expected: String },
-    #[error("it is no Croissant description: {0}")]
+    #[error("it is not a Croissant description: {0}")]
     Croissant(String),
 }
 
@@ -244,12 +242,26 @@ impl From<NpyError> for Problem {
     }
 }
 
-/// A part of foreign text that fits into a message.
-pub(crate) fn excerpt(text: &str) -> String {
+/// How many characters of foreign text a message shows: enough to find it in the file, and half of a terminal's line.
+const EXCERPT_CHARS: usize = 40;
+
+/// How many names a message lists. The others are counted.
+pub const NAMES_SHOWN: usize = 20;
+
+/// The beginning of foreign text, for a message.
+pub fn excerpt(text: &str) -> String {
     let mut chars = text.chars().map(|c| if c.is_control() { ' ' } else { c });
-    let mut excerpt: String = chars.by_ref().take(40).collect();
+    let mut excerpt: String = chars.by_ref().take(EXCERPT_CHARS).collect();
     if chars.next().is_some() {
         excerpt.push('…');
     }
     excerpt
+}
+
+/// The first names of a list, and how many more there are, for a message.
+pub fn listed<N: AsRef<str>>(names: impl ExactSizeIterator<Item = N>) -> String {
+    let more = names.len().saturating_sub(NAMES_SHOWN);
+    let shown = names.take(NAMES_SHOWN).map(|name| format!("`{}`", name.as_ref()));
+    let shown = shown.collect::<Vec<_>>().join(", ");
+    if more > 0 { format!("{shown} and {more} more") } else { shown }
 }

@@ -17,7 +17,7 @@ mod pictures;
 mod read;
 mod set;
 
-pub use fault::{DataError, Fault, Faults, Place, Problem};
+pub use fault::{DataError, Fault, Faults, NAMES_SHOWN, Place, Problem, excerpt, listed};
 pub use labels::{Classes, LabelKind, Labels};
 pub use limits::{
     ARRAYS_MAX, CELL_BYTES_MAX, CELLS_MAX, CLASSES_MAX, COLUMN_CHUNKS_MAX, COLUMNS_MAX,
@@ -26,5 +26,5 @@ pub use limits::{
     ROW_GROUPS_MAX, ROWS_MAX, SCHEMA_ELEMENTS_MAX, SCHEMA_LEVELS_MAX, TEXT_BYTES_MAX,
 };
 pub use numpy::write_npz;
-pub use read::{Format, Options, PictureOptions, read};
+pub use read::{Format, Options, PictureOptions, arrays, read};
 pub use set::{Column, DataSet, Source};

@@ -9,7 +9,7 @@ use flate2::read::MultiGzDecoder;
 use hospes_core::id::Digest;
 use hospes_core::tensor::Tensor;
 
-use crate::fault::{DataError, Place, Problem};
+use crate::fault::{DataError, Place, Problem, listed};
 use crate::labels::{LabelKind, Labels};
 use crate::limits::Bounds;
 use crate::set::{Column, DataSet, Source};
@@ -66,6 +66,19 @@ pub struct PictureOptions {
 /// [`DataError`], with every fault that was found.
 pub fn read(path: &Path, options: &Options) -> Result<DataSet, DataError> {
     within(path, options, &Bounds::USUAL)
+}
+
+/// Reads the arrays of an `.npz` file that is in memory, none of them as labels. `name` is what faults call it, `bytes_max` how much all arrays
+/// may take unpacked.
+///
+/// # Errors
+/// As [`read`].
+pub fn arrays(name: &Path, bytes: Bytes, bytes_max: u64) -> Result<DataSet, DataError> {
+    let options = Options { unlabelled: true, ..Options::default() };
+    let bounds = Bounds { data_bytes: bytes_max.min(Bounds::USUAL.data_bytes), ..Bounds::USUAL };
+    let sources = vec![source(name, &bytes)];
+    let (columns, _) = numpy::several(name, bytes, &options, &bounds)?;
+    DataSet::new(name, columns, None, sources)
 }
 
 fn within(path: &Path, options: &Options, bounds: &Bounds) -> Result<DataSet, DataError> {
@@ -238,9 +251,7 @@ pub(crate) fn label_of(
         Some(name) => match place(name) {
             Some(place) => Ok(Some(place)),
             None => {
-                let has: Vec<String> =
-                    names.iter().take(20).map(|name| format!("`{name}`")).collect();
-                let problem = Problem::NoLabel { name: name.clone(), has: has.join(", ") };
+                let problem = Problem::NoLabel { name: name.clone(), has: listed(names.iter()) };
                 Err(DataError::one(path, Place::File, problem))
             }
         },

@@ -1,9 +1,7 @@
 //! What a model has answered for every row: classes, numbers or vectors, read out of its outputs.
 
 use hospes_core::tensor::{DataType, Tensor};
-use hospes_data::Classes;
-
-use crate::trained::listed;
+use hospes_data::{Classes, excerpt, listed};
 
 /// Why outputs are no answers to rows.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -51,8 +49,8 @@ impl AnswerError {
 pub struct Answers {
     rows: usize,
     outputs: Vec<Output>,
-    /// The model's own names for the places of its scores.
-    own: Option<Vec<String>>,
+    /// The model's own names for the places of its scores; empty if it has none.
+    own: Vec<String>,
 }
 
 #[derive(Debug, Clone)]
@@ -71,8 +69,8 @@ enum Values {
 }
 
 impl Answers {
-    /// Of a model that names its classes, see [`class_names`](crate::class_names), or of one that does not.
-    pub fn of_model(own: Option<Vec<String>>) -> Self {
+    /// Of a model with these names for its classes, or with none.
+    pub fn of_model(own: Vec<String>) -> Self {
         Self { own, ..Self::default() }
     }
 
@@ -126,7 +124,7 @@ impl Answers {
 
     /// The model's own names for its classes; none if it has none.
     pub(crate) fn own(&self) -> &[String] {
-        self.own.as_deref().unwrap_or(&[])
+        &self.own
     }
 
     /// How many rows were answered.
@@ -188,7 +186,7 @@ impl Answers {
                 if !is_list {
                     return Err(chosen.shaped("classes", "one list of scores"));
                 }
-                let own = self.own.as_deref().filter(|own| own.len() == each);
+                let own = Some(&*self.own).filter(|own| own.len() == each);
                 chosen.of_largest(numbers, each, names, own)
             }
         }
@@ -322,8 +320,7 @@ impl Output {
     }
 
     fn unknown(&self, row: usize, seen: &str) -> AnswerError {
-        let seen: String = seen.chars().take(40).collect();
-        AnswerError::Unknown { name: self.name.clone(), row: row + 1, seen }
+        AnswerError::Unknown { name: self.name.clone(), row: row + 1, seen: excerpt(seen) }
     }
 
     /// Whole numbers name classes: by the classes' names if these are numbers, otherwise by their place.
@@ -447,17 +444,17 @@ mod tests {
     #[test]
     fn a_model_s_own_names_say_which_class_a_score_is_for() {
         let scores = tensor(DataType::F32, &[2, 3], &[0.0, 1.0, 0.0, 0.0, 0.0, 1.0]);
-        let own = |own: Option<&[&str]>| {
-            let mut answers = Answers::of_model(own.map(names));
+        let own = |own: &[&str]| {
+            let mut answers = Answers::of_model(names(own));
             answers.add(vec![("p".into(), scores.clone())], 2, 2).expect("rows");
             answers
         };
         // The rows have no bird, so their classes are numbered otherwise than the model's.
-        let animals = own(Some(&["bird", "cat", "dog"]));
+        let animals = own(&["bird", "cat", "dog"]);
         let seen = animals.beside(None, &labels(&[0, 1], &["cat", "dog"]));
         assert_eq!(seen, Ok((names(&["cat", "dog", "bird"]), vec![0, 1])));
         let many: Vec<String> = (0..25).map(|class| class.to_string()).collect();
-        let seen = Answers::of_model(Some(many)).beside(None, &labels(&[0, 1], &["7", "cow"]));
+        let seen = Answers::of_model(many).beside(None, &labels(&[0, 1], &["7", "cow"]));
         let error = seen.expect_err("no cow").to_string();
         assert!(error.contains("`19` and 5 more") && !error.contains("`20`"), "{error}");
         let seen = animals.beside(None, &labels(&[0, 1], &["cat", "cow"]));
@@ -465,7 +462,7 @@ mod tests {
         assert!(error.contains("`cow`") && error.contains("`bird`, `cat`, `dog`"), "{error}");
         // Without names, or with none in common, by place.
         let folders = labels(&[0, 1, 2], &["1", "2", "3"]);
-        for answers in [own(None), animals] {
+        for answers in [own(&[]), animals] {
             let (known, predicted) = answers.beside(None, &folders).expect("three classes");
             assert_eq!((known, predicted), (names(&["1", "2", "3"]), vec![1, 2]));
         }

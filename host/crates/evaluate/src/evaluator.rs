@@ -13,11 +13,10 @@ use hospes_inference::{
     Call, ComputeError, Graph, Inference, InferenceError, LoadError, ModelSignature, ModelSource,
     Placement, Settings,
 };
+use hospes_onnx::Told;
 
 use crate::answers::{AnswerError, Answers};
 use crate::feed::{Feed, FeedError, Preparation};
-use crate::names::class_names;
-use crate::trained::{TrainedColumn, trained_columns};
 
 /// Rows that are computed at once if the model takes any number.
 pub const BATCH_ROWS: usize = 32;
@@ -99,14 +98,14 @@ impl Evaluator {
         let inference = started.map_err(|error| EvaluateError::Start(Box::new(error)))?;
         let publisher: AccountName = "evaluate".parse().expect("invariant: a name");
         let (digest, bytes) = (Digest::of(&model), model.len() as u64);
-        let (classes, columns) = (class_names(&model), trained_columns(&model));
+        let told = Told::of_bytes(&model);
         let source = ModelSource::in_memory(publisher, model);
         let placement = Placement { backend: Some(backend), ..Placement::default() };
         let began = Instant::now();
         let loaded = inference.load(source, placement).await;
         let graph = loaded.map_err(|error| EvaluateError::Load(Box::new(error)))?;
         let load_time = began.elapsed();
-        Ok(Loaded { inference, graph, backend, digest, bytes, classes, columns, load_time })
+        Ok(Loaded { inference, graph, backend, digest, bytes, told, load_time })
     }
 }
 
@@ -117,8 +116,7 @@ pub struct Loaded {
     backend: BackendKind,
     digest: Digest,
     bytes: u64,
-    classes: Option<Vec<String>>,
-    columns: Option<Vec<TrainedColumn>>,
+    told: Told,
     load_time: Duration,
 }
 
@@ -137,7 +135,7 @@ impl Loaded {
         data: &'d DataSet,
         preparation: &Preparation,
     ) -> Result<Feed<'d>, FeedError> {
-        Feed::of_trained(self.signature(), self.columns.as_deref(), data, preparation)
+        Feed::of_trained(self.signature(), &self.told.columns, data, preparation)
     }
 
     /// The backend.
@@ -188,7 +186,7 @@ impl Loaded {
         feed: &Feed<'_>,
         mut progress: impl FnMut(usize),
     ) -> Result<Answers, EvaluateError> {
-        let mut answers = Answers::of_model(self.classes.clone());
+        let mut answers = Answers::of_model(self.told.classes.clone());
         let step = feed.batch().unwrap_or(BATCH_ROWS).max(1);
         let backend = self.backend;
         for first in (0..feed.rows()).step_by(step) {

@@ -9,11 +9,12 @@ use std::ops::Range;
 
 use bytes::Bytes;
 use hospes_core::tensor::{DataType, Tensor};
-use hospes_data::{Column, DataSet};
+use hospes_data::{Column, DataSet, NAMES_SHOWN};
 use hospes_inference::{ModelSignature, TensorSpec};
+use hospes_onnx::ToldColumn;
 
 use crate::elements::elements;
-use crate::trained::{TrainedColumn, chosen};
+use crate::trained::chosen;
 
 /// How pictures become numbers: each element is divided, then the mean is taken off and the result divided by the deviation.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -31,7 +32,7 @@ pub struct Preparation {
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum FeedError {
     #[error(
-        "no column is for input `{input}` ({spec}): the data has {has}. Name a column or array `{input}`"
+        "there is no column for input `{input}` ({spec}): the data have {has}. Name a column or array `{input}`"
     )]
     Missing { input: String, spec: String, has: String },
     #[error(
@@ -39,7 +40,9 @@ pub enum FeedError {
          the column of the labels is none of them"
     )]
     NoColumn { column: String, has: String },
-    #[error("`{column}` has {values} values a row, and the model was trained with one")]
+    #[error(
+        "`{column}` has {values} values per row, but the model was trained with one: give one value per row"
+    )]
     Cells { column: String, values: usize },
     #[error(
         "row {row}, `{column}`: `{seen}` is none of the texts that the model was trained with: {known}. Correct it, or leave the row out"
@@ -61,7 +64,7 @@ pub enum FeedError {
     #[error("row {row}, `{column}`: input `{input}` takes {spec}, which cannot hold {value}")]
     Value { input: String, spec: String, column: String, row: usize, value: f64 },
     #[error(
-        "`--divide` and the deviations must not be 0, and means and deviations are one or one for each of the {channels} channels"
+        "`--divide` and `--deviation` must not be 0, and `--mean` and `--deviation` need one number, or one for each of the {channels} channels"
     )]
     Preparation { channels: usize },
     #[error(
@@ -120,30 +123,30 @@ impl<'d> Feed<'d> {
         data: &'d DataSet,
         preparation: &Preparation,
     ) -> Result<Self, FeedError> {
-        Self::of_trained(signature, None, data, preparation)
+        Self::of_trained(signature, &[], data, preparation)
     }
 
-    /// The same for a model of `hospes train`, see [`trained_columns`](crate::trained_columns): a table's columns are found by name, and texts
-    /// become the places of their categories. Then texts are checked here, too.
+    /// The same for a model that says which columns it was trained with: a table's columns are found by name, and texts become the places of
+    /// their categories. Then texts are checked here, too.
     ///
     /// # Errors
     /// [`FeedError`].
     pub fn of_trained(
         signature: &ModelSignature,
-        trained: Option<&[TrainedColumn]>,
+        trained: &[ToldColumn],
         data: &'d DataSet,
         preparation: &Preparation,
     ) -> Result<Self, FeedError> {
         let required: Vec<&TensorSpec> = signature.required().collect();
         let mut inputs = Vec::new();
         for spec in &required {
-            let trained = trained.filter(|trained| required.len() == 1 && takes(spec, trained));
-            let columns = match trained.filter(|trained| is_table_of(trained, spec, data)) {
-                Some(trained) => chosen(trained, data)?,
-                None => {
-                    let columns = columns(spec, required.len() == 1, data)?;
-                    columns.into_iter().map(Cow::Borrowed).collect()
-                }
+            let is_only = required.len() == 1;
+            let is_trained = !trained.is_empty() && is_only && takes(spec, trained);
+            let columns = if is_trained && is_table_of(trained, spec, data) {
+                chosen(trained, data)?
+            } else {
+                let columns = columns(spec, is_only, data)?;
+                columns.into_iter().map(Cow::Borrowed).collect()
             };
             inputs.push(Input::new(spec, columns, preparation)?);
         }
@@ -189,14 +192,14 @@ impl<'d> Feed<'d> {
 }
 
 /// Whether an input is a row of these columns.
-fn takes(spec: &TensorSpec, trained: &[TrainedColumn]) -> bool {
+fn takes(spec: &TensorSpec, trained: &[ToldColumn]) -> bool {
     let shape = spec.shape.as_deref();
     spec.data_type.is_float()
         && matches!(shape, Some([_, width]) if width.is_none_or(|width| width == trained.len()))
 }
 
 /// Whether the data are a table, and not rows that are encoded already: one array, or one with the input's name.
-fn is_table_of(trained: &[TrainedColumn], spec: &TensorSpec, data: &DataSet) -> bool {
+fn is_table_of(trained: &[ToldColumn], spec: &TensorSpec, data: &DataSet) -> bool {
     let is_rows = |column: &Column| !column.row_shape().is_empty();
     let is_column = trained.iter().any(|column| column.name == spec.name);
     match (data.column(&spec.name), data.columns()) {
@@ -224,7 +227,7 @@ fn columns<'d>(
     }
     let has: Vec<String> = all
         .iter()
-        .take(20)
+        .take(NAMES_SHOWN)
         .map(|column| {
             let (ty, shape) = (column.tensor.data_type(), column.row_shape());
             format!("`{}` ({ty}, a row {shape:?})", column.name)

@@ -62,13 +62,16 @@ impl Metric {
 /// Why figures cannot be made.
 #[derive(Debug, thiserror::Error)]
 pub enum JudgeError {
-    #[error("`{}` needs labels, and the data has none: name their column with `--label`, or measure agreement with `--reference MODEL`", metric.name())]
+    #[error(
+        "`{}` needs labels, and the data have none: name their column with `--label`, or measure agreement with `--reference MODEL`",
+        metric.name()
+    )]
     NoLabels { metric: Metric },
     #[error(
-        "`accuracy` needs classes, and the labels are numbers: measure `r2`, or say that they are classes"
+        "`accuracy` needs classes, but the labels are numbers: measure `r2`, or say that they are classes"
     )]
     NotClasses,
-    #[error("`r2` needs numbers, and the labels are named classes: measure `accuracy`")]
+    #[error("`r2` needs numbers, but the labels are named classes: measure `accuracy`")]
     NotNumbers,
     #[error("`{}` compares with another model: name it with `--reference MODEL`", metric.name())]
     NoReference { metric: Metric },
@@ -322,7 +325,7 @@ mod tests {
     fn classes_from_1_are_matched_by_the_model_s_own_names() {
         // Whole numbers from 1 are read as if there were a 0, whose place a model that was trained on them does not have.
         let labels = classes(&[1, 3, 2], &["0", "1", "2", "3"]);
-        let own = Some(["1", "2", "3"].map(String::from).to_vec());
+        let own = ["1", "2", "3"].map(String::from).to_vec();
         let mut answered = Answers::of_model(own);
         let scores = [1.0_f32, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 1.0, 0.0];
         let data: Vec<u8> = scores.iter().flat_map(|score| score.to_le_bytes()).collect();

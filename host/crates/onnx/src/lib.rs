@@ -22,6 +22,7 @@ mod released;
 mod schema;
 #[cfg(test)]
 mod tests;
+mod told;
 mod wire;
 
 pub use accepted::{Accepted, CATEGORY_BYTES_MAX, Category, accepted};
@@ -36,4 +37,5 @@ pub use limits::{
 };
 pub use model::Model;
 pub use refused::{ModelRefused, Problem};
+pub use told::{Told, ToldColumn};
 pub use wire::WireError;

@@ -165,7 +165,7 @@ mod tests {
     #[test]
     fn a_model_s_own_names_count_here_too() {
         let mut rows = folders(&["cat", "dog"], &[0, 1]);
-        rows.classes = Some(["bird", "cat", "dog"].map(String::from).into());
+        rows.classes = ["bird", "cat", "dog"].map(String::from).into();
         let found = answers(&[&[0.0, 1.0, 0.0], &[0.0, 0.0, 1.0]]);
         assert_eq!((compared(&rows, &found), evaluated(&rows, &found)), (1.0, 1.0));
     }

@@ -39,8 +39,8 @@ pub struct Rows {
     pub labels: Option<Labels>,
     /// Rows of one computation, if the model takes only so many. The first of them counts; the others fill it up.
     pub batch: Option<usize>,
-    /// The model's own names for its classes, see [`hospes_evaluate::class_names`].
-    pub classes: Option<Vec<String>>,
+    /// The model's own names for its classes; empty if it has none.
+    pub classes: Vec<String>,
 }
 
 /// How answers are compared.

@@ -100,16 +100,16 @@ pub enum Refusal {
     NoData,
     #[error("it does not run: {error}")]
     Fails { error: String },
-    #[error("it loses {}, and may lose {} (at most {})", percent(*loss), percent(*bound), percent(*max))]
+    #[error("it loses {}, and may lose up to {} (at most {} is allowed)", percent(*loss), percent(*bound), percent(*max))]
     Loss { loss: f64, bound: f64, max: f64 },
     #[error(
-        "it loses {} on {rows} rows, which leaves up to {} possible (at most {}): give it {needed} rows or more",
+        "it loses {} on {rows} rows, which leaves up to {} possible (at most {} is allowed): give it {needed} rows or more",
         percent(*loss), percent(*bound), percent(*max)
     )]
     Unproven { loss: f64, bound: f64, max: f64, rows: usize, needed: usize },
-    #[error("class {class} loses {} of its answers (at most {})", percent(*loss), percent(*max))]
+    #[error("class {class} loses {} of its answers (at most {} is allowed)", percent(*loss), percent(*max))]
     Class { class: u32, loss: f64, max: f64 },
-    #[error("it is {} of the size and takes {} of the time: no win of {}", percent(*size), percent(*time), percent(*min))]
+    #[error("it has {} of the size and takes {} of the time: neither is {} less", percent(*size), percent(*time), percent(*min))]
     NoWin { size: f64, time: f64, min: f64 },
 }
 

@@ -123,6 +123,6 @@ impl FromStr for Method {
 
     fn from_str(text: &str) -> Result<Self, UnknownMethod> {
         let named = Self::ALL.into_iter().find(|method| method.name() == text);
-        named.ok_or_else(|| UnknownMethod(text.chars().take(40).collect()))
+        named.ok_or_else(|| UnknownMethod(hospes_data::excerpt(text)))
     }
 }

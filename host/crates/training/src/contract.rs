@@ -29,8 +29,26 @@ pub const DATA_FAULTS: u8 = 65;
 /// The exit code of a trainer whose settings do not fit the data: `EX_CONFIG`.
 pub const SETTINGS_UNFIT: u8 = 78;
 
+/// The variables that Hospes' own trainer reads too.
+pub const MODEL_DIR: &str = "SM_MODEL_DIR";
+pub const OUTPUT_DIR: &str = "SM_OUTPUT_DATA_DIR";
+pub const SETTINGS: &str = "SM_HPS";
+pub const GPUS: &str = "SM_NUM_GPUS";
+pub const EVENTS_FILE: &str = "HOSPES_EVENTS";
+pub const CHECKPOINTS_DIR: &str = "HOSPES_CHECKPOINTS";
+pub const TEACHER_FILE: &str = "HOSPES_TEACHER";
+
+/// The file in `SM_MODEL_DIR` that must be there.
+pub const MODEL: &str = "model.onnx";
+
+/// The file in `SM_OUTPUT_DATA_DIR` with rows and the trainer's answers to them, which may be missing: arrays with the names of the
+/// model's inputs and outputs.
+pub const ANSWERS: &str = "answers.npz";
+
 /// What lies in a job's folder.
-pub(crate) const MODEL: &str = "model/model.onnx";
+const MODELS: &str = "model";
+pub const OUTPUT: &str = "output";
+const CHECKPOINTS: &str = "checkpoints";
 pub(crate) const EVENTS: &str = "events";
 
 /// Where a training reads and writes.
@@ -70,15 +88,15 @@ impl Job {
     }
 
     pub fn model_dir(&self) -> PathBuf {
-        self.folder.join("model")
+        self.folder.join(MODELS)
     }
 
     pub fn output_dir(&self) -> PathBuf {
-        self.folder.join("output")
+        self.folder.join(OUTPUT)
     }
 
     pub fn checkpoints(&self) -> PathBuf {
-        self.folder.join("checkpoints")
+        self.folder.join(CHECKPOINTS)
     }
 
     pub fn events(&self) -> PathBuf {
@@ -87,29 +105,34 @@ impl Job {
 
     /// The model that the trainer leaves.
     pub fn model(&self) -> PathBuf {
-        self.folder.join(MODEL)
+        self.folder.join(Self::model_name())
+    }
+
+    /// Its name within the folder.
+    pub(crate) fn model_name() -> PathBuf {
+        Path::new(MODELS).join(MODEL)
     }
 
     /// The variables of the contract.
     pub fn variables(&self) -> Vec<(String, String)> {
         let path = |path: PathBuf| path.display().to_string();
         let mut all = vec![
-            ("SM_MODEL_DIR".to_owned(), path(self.model_dir())),
-            ("SM_OUTPUT_DATA_DIR".to_owned(), path(self.output_dir())),
+            (MODEL_DIR.to_owned(), path(self.model_dir())),
+            (OUTPUT_DIR.to_owned(), path(self.output_dir())),
             ("SM_NUM_CPUS".to_owned(), self.threads.to_string()),
-            ("SM_NUM_GPUS".to_owned(), self.gpus.to_string()),
-            ("HOSPES_EVENTS".to_owned(), path(self.events())),
-            ("HOSPES_CHECKPOINTS".to_owned(), path(self.checkpoints())),
+            (GPUS.to_owned(), self.gpus.to_string()),
+            (EVENTS_FILE.to_owned(), path(self.events())),
+            (CHECKPOINTS_DIR.to_owned(), path(self.checkpoints())),
         ];
         if let Some(teacher) = &self.teacher {
-            all.push(("HOSPES_TEACHER".to_owned(), path(teacher.clone())));
+            all.push((TEACHER_FILE.to_owned(), path(teacher.clone())));
         }
         let names: Vec<&String> = self.channels.keys().collect();
         all.push(("SM_CHANNELS".to_owned(), serde_json::json!(names).to_string()));
         for (name, at) in &self.channels {
             all.push((format!("SM_CHANNEL_{}", name.to_uppercase()), at.display().to_string()));
         }
-        all.push(("SM_HPS".to_owned(), Value::Object(self.hyperparameters.clone()).to_string()));
+        all.push((SETTINGS.to_owned(), Value::Object(self.hyperparameters.clone()).to_string()));
         for (name, value) in &self.hyperparameters {
             let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
             all.push((format!("SM_HP_{}", name.to_uppercase().replace('-', "_")), value));

@@ -16,7 +16,9 @@ pub enum DataSetError {
         source: FilesError,
     },
     #[error(
-        "data set `{name}` at `{}` has changed: its digest is {found}, the recipe says {stated}; run `hospes train RECIPE --lock` if it should be trained on as it is now", path.display()
+        "data set `{name}` at `{}` has changed: its digest is {found}, the recipe says {stated}; run `hospes train RECIPE --lock` \
+         to accept it as it is now",
+        path.display()
     )]
     Changed { name: String, path: PathBuf, found: String, stated: String },
 }

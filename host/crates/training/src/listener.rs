@@ -13,6 +13,9 @@ use crate::run::RunError;
 /// How many of the last lines an error shows: faults of data, and how many more there are.
 const LINES_SHOWN: usize = 21;
 
+/// How many characters of each an error shows: some lines of a terminal. The log has all.
+const LINE_CHARS_SHOWN: usize = 300;
+
 /// What a trainer has said so far.
 pub(crate) struct Listener<'j> {
     job: &'j Job,
@@ -70,7 +73,7 @@ impl<'j> Listener<'j> {
             self.events.push(event);
         }
         let shown: String =
-            line.trim_end().chars().take(300).filter(|letter| !letter.is_control()).collect();
+            line.trim_end().chars().take(LINE_CHARS_SHOWN).filter(|c| !c.is_control()).collect();
         if !shown.is_empty() {
             self.last.push_back(shown);
             if self.last.len() > LINES_SHOWN {

@@ -4,6 +4,8 @@ use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::path::Path;
 
+use hospes_confine::left;
+
 use crate::contract::Job;
 use crate::run::RunError;
 
@@ -48,14 +50,7 @@ fn keep_checkpoints(job: &Job) -> Result<(), RunError> {
 /// # Errors
 /// [`RunError::File`].
 pub fn remove(path: &Path) -> Result<(), RunError> {
-    let removed = fs::symlink_metadata(path).and_then(|about| match about.is_dir() {
-        true => fs::remove_dir_all(path),
-        false => fs::remove_file(path),
-    });
-    match removed {
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-        removed => removed.map_err(failed(path)),
-    }
+    left::remove(path).map_err(failed(path))
 }
 
 fn failed(path: &Path) -> impl Fn(std::io::Error) -> RunError {

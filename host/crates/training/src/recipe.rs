@@ -143,7 +143,7 @@ pub enum RecipeError {
     #[error("the recipe has both `[native]` and `[command]`: keep the one that trains")]
     TwoTrainers,
     #[error(
-        "the recipe says nobody who trains: add `[native]` for a network of Hospes, or `[command]` for a program of yours"
+        "the recipe does not say what trains: add `[native]` for a network of Hospes, or `[command]` for a program of yours"
     )]
     NoTrainer,
     #[error("the recipe has no data set `train`: add `train = {{ path = \"…\" }}` below `[data]`")]
@@ -152,7 +152,9 @@ pub enum RecipeError {
         "the recipe has {found} data sets, the limit is {CHANNELS_MAX}: put files into one folder"
     )]
     DataSets { found: usize },
-    #[error("`{name}` cannot name a data set: use up to 32 of a-z, 0-9 and `_`, a letter first")]
+    #[error(
+        "`{name}` cannot name a data set: use at most 32 characters of a-z, 0-9 and `_`, and begin with a letter"
+    )]
     Channel { name: String },
     #[error(
         "`argv` is empty: write the program and its arguments, as in `argv = [\"python3\", \"train.py\"]`"

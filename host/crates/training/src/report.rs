@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use hospes_core::files::Found;
 use hospes_core::id::Digest;
 use serde::{Deserialize, Serialize};
 
@@ -102,21 +101,13 @@ pub struct Cost {
 #[derive(Debug, thiserror::Error)]
 pub enum GateError {
     #[error(
-        "the model is not kept: {metric} is {reached:.4}, the gate asks for {wanted:.4}; the log and the events say how it went"
+        "the model is not kept: {metric} is {reached:.4}, the gate asks for {wanted:.4}; see `log.txt` and `events.jsonl`"
     )]
     Missed { metric: String, reached: f64, wanted: f64 },
     #[error(
         "the gate asks for `{metric}`, which the trainer has not reported: it reported {reported}"
     )]
     Silent { metric: String, reported: String },
-}
-
-impl Read {
-    /// A data set of a recipe.
-    pub fn new(path: String, found: &Found, licence: Option<String>) -> Self {
-        let (sha256, bytes, files) = (found.digest(), found.bytes(), found.count());
-        Self { path, sha256, bytes, files, licence }
-    }
 }
 
 impl Cost {

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use hospes_confine::left::{self, LeftError};
 use hospes_confine::{ConfineError, Confined, Ended};
 
-use crate::contract::{DATA_FAULTS, Job, MODEL, SETTINGS_UNFIT};
+use crate::contract::{DATA_FAULTS, Job, SETTINGS_UNFIT};
 use crate::events::{Event, Events, Pattern};
 use crate::listener::Listener;
 use crate::log::Log;
@@ -29,6 +29,8 @@ pub struct Limits {
     pub model_bytes_max: u64,
     /// Bytes that must stay free on the disk of its folder. Default 1 GiB. A host that serves from the same disk needs them.
     pub disk_free_bytes_min: u64,
+    /// Inodes that must stay free there, if the file system counts them. Default 10,000: more than a trainer makes between two looks.
+    pub disk_free_inodes_min: u64,
 }
 
 impl Default for Limits {
@@ -38,6 +40,7 @@ impl Default for Limits {
             event_bytes_max: 64 << 20,
             model_bytes_max: (2 << 30) - 1,
             disk_free_bytes_min: 1 << 30,
+            disk_free_inodes_min: 10_000,
         }
     }
 }
@@ -58,10 +61,17 @@ pub enum RunError {
         source: std::io::Error,
     },
     #[error(
-        "the trainer was ended before it filled the disk of `{}`: {} MiB are free there, and {} MiB must stay free; make room or name another folder, then go on with `--resume`, or set another limit with `--keep-free`",
+        "the trainer was ended before it filled the disk of `{}`: {} MiB are free there, and {} MiB must stay free; make room or name \
+         another folder, then continue with `--resume`, or set another limit with `--keep-free`",
         folder.display(), free >> 20, limit >> 20
     )]
     Disk { folder: PathBuf, free: u64, limit: u64 },
+    #[error(
+        "the trainer was ended before it used up the inodes of the disk of `{}`: {free} are free there, and {limit} must stay free; \
+         remove small files there or name another folder, then continue with `--resume`",
+        folder.display()
+    )]
+    Inodes { folder: PathBuf, free: u64, limit: u64 },
     #[error("the trainer could not be started")]
     Start(#[source] ConfineError),
     #[error("the data have faults{}", listed(lines))]
@@ -71,7 +81,7 @@ pub enum RunError {
     #[error("the trainer did not end well: {how}{}", shown(lines))]
     Failed { how: String, lines: Vec<String> },
     #[error(
-        "the trainer ended well, but left no model at `$SM_MODEL_DIR/model.onnx`: let it write the ONNX file there{}",
+        "the trainer succeeded, but left no model at `$SM_MODEL_DIR/model.onnx`: make it write the ONNX file there{}",
         shown(lines)
     )]
     NoModel { lines: Vec<String> },
@@ -129,8 +139,9 @@ pub fn run(
                 listener.printed(stream, piece, tell);
                 log.write(piece)
             }
-            None => disk(&job.folder, limits.disk_free_bytes_min)
-                .and_then(|()| listener.look(limits.event_bytes_max, tell)),
+            None => {
+                disk(&job.folder, limits).and_then(|()| listener.look(limits.event_bytes_max, tell))
+            }
         };
         // A trainer whose words are lost, or that fills the disk, does not run on.
         match done {
@@ -154,7 +165,7 @@ pub fn run(
             _ => RunError::Failed { how: how(ended), lines },
         });
     }
-    let model = left::read(&job.folder, Path::new(MODEL), limits.model_bytes_max)?;
+    let model = left::read(&job.folder, &Job::model_name(), limits.model_bytes_max)?;
     Ok(Finished {
         events: listener.events,
         model: model.ok_or(RunError::NoModel { lines })?,
@@ -164,12 +175,18 @@ pub fn run(
 }
 
 /// Whether enough is free on the disk of this folder.
-fn disk(folder: &Path, limit: u64) -> Result<(), RunError> {
+fn disk(folder: &Path, limits: &Limits) -> Result<(), RunError> {
+    let path = || folder.to_owned();
     let about = rustix::fs::statvfs(folder)
-        .map_err(|error| RunError::File { path: folder.to_owned(), source: error.into() })?;
-    let free = about.f_bavail.saturating_mul(about.f_frsize);
+        .map_err(|error| RunError::File { path: path(), source: error.into() })?;
+    let (free, limit) = (about.f_bavail.saturating_mul(about.f_frsize), limits.disk_free_bytes_min);
     if free < limit {
-        return Err(RunError::Disk { folder: folder.to_owned(), free, limit });
+        return Err(RunError::Disk { folder: path(), free, limit });
+    }
+    let (free, limit) = (about.f_favail, limits.disk_free_inodes_min);
+    // Some file systems, such as Btrfs, make inodes as they need them, and say that they have none.
+    if about.f_files > 0 && free < limit {
+        return Err(RunError::Inodes { folder: path(), free, limit });
     }
     Ok(())
 }

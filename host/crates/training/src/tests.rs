@@ -97,7 +97,7 @@ fn wrong_members_and_values_are_named() {
         let said = refused(&text, &[]);
         assert!(said.contains(wanted), "{to}: {said}");
     }
-    assert!(refused("[data]\ntrain = { path = \"x\" }", &[]).contains("nobody who trains"));
+    assert!(refused("[data]\ntrain = { path = \"x\" }", &[]).contains("does not say what trains"));
     assert!(refused("[data]\n", &[]).contains("no data set `train`"));
     assert!(refused(SCRIPT, &["lr"]).contains("`--set lr`"));
     for given in ["dept=4", "command.hyperparameters.dept=4"] {
@@ -139,7 +139,7 @@ fn a_data_set_that_changed_or_is_not_there_is_named() {
         dataset::read("train", &set, folder.path())
     };
     let pair = read("t", None).expect("both");
-    assert_eq!((pair.bytes(), pair.count()), (16, 2));
+    assert_eq!(pair.bytes(), 16, "both files");
     read("t", Some(pair.digest().hex())).expect("as it was");
     let said = read("t", Some(Digest::of(b"").hex())).expect_err("changed").to_string();
     assert!(said.contains("data set `train` at") && said.contains("has changed"), "{said}");
@@ -312,6 +312,21 @@ fn a_trainer_that_would_fill_the_disk_is_ended() {
     assert!(said.contains("17592186044415 MiB must stay free"), "{said}");
     assert!(said.contains("`--keep-free`"), "{said}");
     assert!(began.elapsed() < Duration::from_secs(30));
+}
+
+#[test]
+fn a_trainer_that_would_use_up_the_disk_s_inodes_is_ended() {
+    let folder = tempfile::tempdir().expect("a folder");
+    if rustix::fs::statvfs(folder.path()).expect("a disk").f_files == 0 {
+        return; // This file system makes inodes as it needs them.
+    }
+    let limits = Limits { disk_free_inodes_min: u64::MAX, ..Limits::default() };
+    let (ended, _) = shell_in(folder.path(), "sleep 60", &limits);
+    let said = ended.expect_err("ended").to_string();
+    assert!(
+        said.contains("18446744073709551615 must stay free") && said.contains("inodes"),
+        "{said}"
+    );
 }
 
 #[test]

@@ -166,7 +166,7 @@ fn body(inputs: &[(String, Tensor)]) -> Result<Vec<u8>, Failure> {
         out.push(b',');
         let mut tensor_json = Vec::new();
         json::write_one(tensor, &mut tensor_json)
-            .map_err(|_| Failure::new(format!("input `{name}` holds bytes that are no text")))?;
+            .map_err(|_| Failure::new(format!("input `{name}` holds bytes that are not text")))?;
         // Its own brace is open already.
         out.extend_from_slice(tensor_json.strip_prefix(b"{").unwrap_or(&tensor_json));
     }

@@ -5,8 +5,9 @@ use std::path::Path;
 use bytes::Bytes;
 
 use crate::bundle;
-use crate::evaluate::{Subject, trained_columns};
+use crate::evaluate::Subject;
 use crate::id::{Digest, ModelName};
+use crate::onnx::Told;
 use hospes_cli::failure::{During as _, Failure};
 
 /// A model to evaluate.
@@ -31,7 +32,7 @@ impl Model {
             text.ends_with(".onnx") || text.ends_with(".wasm") || text.starts_with(['.', '/']);
         match model.parse() {
             Ok(name) if !is_path => Ok(Self::Published { name, reference }),
-            _ => Err(Failure::new(format!("`{text}` is no file and no published model"))
+            _ => Err(Failure::new(format!("`{text}` is neither a file nor a published model"))
                 .fix("give an ONNX file, a bundle, or `publisher/model` on the host")),
         }
     }
@@ -54,7 +55,7 @@ impl Model {
     /// The columns that were texts in training, whatever these rows look like. A published function does not say.
     pub(in crate::cli) fn text_columns(&self) -> Vec<String> {
         match self {
-            Self::File { bytes, .. } => text_columns(bytes),
+            Self::File { bytes, .. } => Told::of_bytes(bytes).text_columns(),
             Self::Published { .. } => Vec::new(),
         }
     }
@@ -68,12 +69,6 @@ impl Model {
     }
 }
 
-/// The columns that were texts when a model was trained, if it says so.
-pub(in crate::cli) fn text_columns(model: &Bytes) -> Vec<String> {
-    let columns = trained_columns(model).unwrap_or_default().into_iter();
-    columns.filter(|column| !column.categories.is_empty()).map(|column| column.name).collect()
-}
-
 fn of_file(path: &Path) -> Result<Model, Failure> {
     let (bytes, notes) =
         bundle::prepare(path).during(|| format!("`{}` cannot be evaluated", path.display()))?;
@@ -85,7 +80,7 @@ fn of_bundle(path: &Path) -> Result<Model, Failure> {
         bundle::only_model(path).during(|| format!("`{}` cannot be evaluated", path.display()))?;
     let bytes = found.ok_or_else(|| {
         let text = format!(
-            "`{}` has a component of its own, whose answers are not its models'",
+            "`{}` has a component of its own, which may answer otherwise than its models",
             path.display()
         );
         Failure::new(text).fix(

@@ -3,19 +3,19 @@
 //! A trainer leaves `answers.npz` in `$SM_OUTPUT_DATA_DIR`: arrays with the names of the model's inputs and outputs. Hospes' own always
 //! does. Of others it may be missing; then there is nothing to compare with.
 
-use std::os::fd::AsRawFd as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crate::backend::{BackendKind, Device};
 use crate::config::Config;
 use crate::confine::left;
-use crate::data::{self, Format, Options};
+use crate::data;
 use crate::evidence::{ROUNDING, farthest};
 use crate::host::inference_settings;
 use crate::inference::backend::{Call, Placement};
 use crate::inference::{Inference, ModelSignature, ModelSource};
 use crate::tensor::Tensor;
+use crate::training::contract::{ANSWERS, OUTPUT};
 use crate::training::report::Compared;
 use crate::training::{Job, Trainer};
 use bytes::Bytes;
@@ -24,8 +24,8 @@ use hospes_cli::screen::Screen;
 
 use super::{MakeRuntime, Plan};
 
-/// The file that a trainer leaves.
-const ANSWERS: &str = "answers.npz";
+/// Most bytes of the answers, unpacked. One picture of the largest size that data may have takes 0.8 GB.
+const ANSWERS_BYTES_MAX: u64 = 1 << 30;
 
 /// How long the rows may take on a backend.
 const COMPUTE_TIMEOUT: Duration = Duration::from_secs(60);
@@ -50,14 +50,13 @@ pub(super) fn check(
     compared
 }
 
-/// What the trainer has left; nothing if there is no file. The limits of data sets hold for it.
+/// What the trainer has left; nothing if there is no file.
 fn answers(job: &Job) -> Result<Vec<(String, Tensor)>, Failure> {
-    let name = Path::new("output").join(ANSWERS);
-    let Some(file) = left::open(&job.folder, &name)? else { return Ok(Vec::new()) };
-    // The file that was opened, whatever its name means by now.
-    let opened = format!("/proc/self/fd/{}", file.as_raw_fd());
-    let options = Options { format: Some(Format::Npz), ..Options::default() };
-    let read = data::read(Path::new(&opened), &options)
+    let name = Path::new(OUTPUT).join(ANSWERS);
+    let Some(file) = left::read(&job.folder, &name, ANSWERS_BYTES_MAX)? else {
+        return Ok(Vec::new());
+    };
+    let read = data::arrays(Path::new(ANSWERS), file.into(), ANSWERS_BYTES_MAX)
         .during(|| format!("`{ANSWERS}`, which the trainer left, cannot be compared"))?;
     let columns = read.columns().iter();
     Ok(columns.map(|column| (column.name.clone(), column.tensor.clone())).collect())

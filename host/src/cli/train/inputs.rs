@@ -1,11 +1,14 @@
 //! What goes into a training besides its settings: recipe, data, code. Read before it begins and again when it has ended, since what is recorded
 //! must be what ran.
 
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use crate::bundle::provenance::{Artifact, Code, Content, DataSet};
-use crate::training::report::{Made, Taught};
-use crate::training::{Recipe, Trainer};
+use crate::training::report::{Made, Read, Taught};
+use crate::training::{Recipe, Trainer, dataset};
 use hospes_cli::failure::{During as _, Failure};
 use hospes_cli::screen::Screen;
 
@@ -47,15 +50,24 @@ impl Inputs {
         Self { recipe, others: Vec::new() }
     }
 
-    /// Adds a data set that was read.
-    pub(super) fn add_data(&mut self, name: &str, recipe: &Recipe, beside: &Path, found: Content) {
-        let Some(set) = recipe.data.get(name) else { return };
-        self.others.push(Input {
-            what: What::Data { name: name.to_owned(), licence: set.licence.clone() },
-            said: set.path.display().to_string(),
-            path: beside.join(&set.path),
-            content: found,
-        });
+    /// Reads and adds each data set, and compares it with the recipe.
+    pub(super) fn add_data(
+        &mut self,
+        recipe: &Recipe,
+        beside: &Path,
+        screen: Screen,
+    ) -> Result<(), Failure> {
+        let progress = screen.spinner("reading the data");
+        for (name, set) in &recipe.data {
+            progress.step(&format!("reading data set `{name}`"));
+            self.others.push(Input {
+                what: What::Data { name: name.clone(), licence: set.licence.clone() },
+                said: set.path.display().to_string(),
+                path: beside.join(&set.path),
+                content: dataset::read(name, set, beside)?.into(),
+            });
+        }
+        Ok(())
     }
 
     /// Reads and adds the teacher, if the recipe has one.
@@ -130,10 +142,12 @@ impl Inputs {
             if now != input.content {
                 let (before, now) = (input.content.digest(), now.digest());
                 let message = format!(
-                    "the model is not kept: {} was changed while it was trained with: it was {before}, it is {now}",
+                    "the model is not kept: {} changed during the training: it was {before}, it is {now}",
                     input.in_words()
                 );
-                return Err(Failure::new(message).fix("train again, and change nothing meanwhile"));
+                return Err(
+                    Failure::new(message).fix("train again, and change nothing until it has ended")
+                );
             }
         }
         Ok(())
@@ -154,6 +168,23 @@ impl Inputs {
         let teacher = self.others.iter().find(|input| input.what == What::Teacher)?;
         let (sha256, bytes) = (teacher.content.digest(), teacher.content.bytes());
         Some(Taught { path: teacher.said.clone(), model: Made { sha256, bytes } })
+    }
+
+    /// The data sets, for the report.
+    pub(super) fn data_read(&self) -> BTreeMap<String, Read> {
+        let read = |input: &Input| {
+            let What::Data { name, licence } = &input.what else { return None };
+            let content = &input.content;
+            let read = Read {
+                path: input.said.clone(),
+                sha256: content.digest(),
+                bytes: content.bytes(),
+                files: content.files(),
+                licence: licence.clone(),
+            };
+            Some((name.clone(), read))
+        };
+        self.others.iter().filter_map(read).collect()
     }
 
     /// The data sets, and the teacher: its answers are part of what is learnt.
@@ -194,11 +225,50 @@ impl Input {
     }
 }
 
-/// Whether this is a folder of Python's or Conda's, with more files than anybody compares.
+/// Most bytes of `pyvenv.cfg` that are read.
+const SETTINGS_BYTES_MAX: u64 = 64 << 10;
+
+/// Whether this is an environment of Python or Conda, with more files than anybody compares. The name of a file does not make a folder of
+/// code one: what the file says must be true, and there must be an interpreter.
 fn is_environment(path: &Path) -> bool {
-    ["pyvenv.cfg", "conda-meta"].iter().any(|name| path.join(name).exists())
+    let says_home = || {
+        let mut text = String::new();
+        let file = File::open(path.join("pyvenv.cfg"));
+        let read = file.and_then(|file| file.take(SETTINGS_BYTES_MAX).read_to_string(&mut text));
+        let home = text.lines().filter_map(|line| line.split_once('='));
+        let mut home = home.filter(|(name, _)| name.trim() == "home");
+        read.is_ok() && home.any(|(_, home)| Path::new(home.trim()).is_dir())
+    };
+    let is_conda = || path.join("conda-meta/history").is_file();
+    path.join("bin/python").is_file() && (says_home() || is_conda())
 }
 
 fn name(path: &Path) -> String {
     path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_of_code_is_no_environment_because_a_file_is_named_so() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path();
+        let write =
+            |name: &str, text: &str| std::fs::write(path.join(name), text).expect("written");
+        write("pyvenv.cfg", "");
+        assert!(!is_environment(path), "an empty file");
+        write("pyvenv.cfg", "home = /usr/bin\nversion = 3.11\n");
+        assert!(!is_environment(path), "no interpreter");
+        std::fs::create_dir(path.join("bin")).expect("made");
+        write("bin/python", "");
+        assert!(is_environment(path));
+        write("pyvenv.cfg", "home = /absent/bin\n");
+        assert!(!is_environment(path), "no such home");
+        std::fs::create_dir(path.join("conda-meta")).expect("made");
+        assert!(!is_environment(path), "an empty folder");
+        write("conda-meta/history", "");
+        assert!(is_environment(path));
+    }
 }

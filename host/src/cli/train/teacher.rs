@@ -6,6 +6,7 @@ use crate::config::Config;
 use crate::data::{self, DataSet, LabelKind, Options, write_npz};
 use crate::evaluate::{Answers, Evaluator, FeedError, Preparation};
 use crate::host::inference_settings;
+use crate::onnx::Told;
 use crate::tensor::{DataType, Tensor};
 use crate::training::Native;
 use crate::training::native::Teacher;
@@ -13,7 +14,7 @@ use hospes_cli::failure::{During as _, Failure};
 use hospes_cli::screen::Screen;
 
 use super::MakeRuntime;
-use crate::cli::evaluate::subject::{Model, text_columns};
+use crate::cli::evaluate::subject::Model;
 
 /// The file with the answers, in the trainer's folder.
 const FILE: &str = "teacher.npz";
@@ -47,7 +48,7 @@ impl Lesson<'_> {
             return Err(Failure::new(format!("the teacher `{named}` is not a file"))
                 .fix("name an ONNX file or a bundle; the path is seen from the recipe's folder"));
         };
-        let rows = self.rows(text_columns(&bytes))?;
+        let rows = self.rows(Told::of_bytes(&bytes).text_columns())?;
         let preparation = Preparation { divide: teacher.divide, ..Preparation::default() };
         let runtime = make_runtime().during(|| "cannot start threads".into())?;
         let progress = screen.spinner("asking the teacher");

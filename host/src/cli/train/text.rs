@@ -81,7 +81,7 @@ impl Texts<'_> {
         };
         let client = self.context.client()?;
         let (name, version) = published(model).ok_or_else(|| {
-            Failure::new(format!("`{model}` names no published model"))
+            Failure::new(format!("`{model}` is not the name of a published model"))
                 .fix("write `publisher/model` or `publisher/model@version`")
         })?;
         let path = version.map_or_else(|| format!("/{name}"), |at| format!("/{name}@{at}"));
@@ -161,7 +161,7 @@ impl Texts<'_> {
             let width = vectors.first().or(found.first()).map_or(0, Vec::len);
             if found.iter().any(|vector| vector.len() != width) {
                 return Err(Failure::new(format!("`{model}` gives vectors of different lengths"))
-                    .fix("use a model that gives as many numbers for every text"));
+                    .fix("use a model whose vectors all have the same length"));
             }
             let bytes = (missing.texts.len() * width) as u64 * NUMBER_BYTES;
             if bytes > data::FILE_BYTES_MAX {
@@ -259,10 +259,8 @@ fn columns(
 
 fn strings(read: &DataSet, path: &Path, name: &str) -> Result<Vec<String>, Failure> {
     let column = read.column(name).ok_or_else(|| {
-        let has: Vec<String> =
-            read.columns().iter().take(20).map(|column| format!("`{}`", column.name)).collect();
-        let message =
-            format!("`{}` has no column `{name}`: it has {}", path.display(), has.join(", "));
+        let has = data::listed(read.columns().iter().map(|column| &column.name));
+        let message = format!("`{}` has no column `{name}`: it has {has}", path.display());
         Failure::new(message).fix("correct `text` in the recipe")
     })?;
     if column.tensor.data_type() != DataType::Bytes {

@@ -1,6 +1,7 @@
 //! Compares a provenance with the files that are at hand.
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Component, Path, PathBuf};
 
 use super::{Artifact, Code, Content, DataSet, Part, Provenance, ProvenanceError};
@@ -42,6 +43,25 @@ pub struct Check {
     pub finding: Finding,
 }
 
+/// What was read so far, by path: several data sets may lie in one folder, or bear one name.
+#[derive(Default)]
+struct Seen(RefCell<HashMap<PathBuf, Content>>);
+
+impl Seen {
+    fn content(&self, path: &Path) -> Result<Content, ProvenanceError> {
+        if let Some(seen) = self.0.borrow().get(path) {
+            return Ok(seen.clone());
+        }
+        let content = Content::of(path)?;
+        self.0.borrow_mut().insert(path.to_owned(), content.clone());
+        Ok(content)
+    }
+
+    fn compare(&self, recorded: &Content, place: &Path) -> Result<Finding, ProvenanceError> {
+        Ok(compare(recorded, &self.content(place)?, place))
+    }
+}
+
 /// Most changed parts of a folder that are named.
 const CHANGES_SHOWN_MAX: usize = 10;
 
@@ -52,10 +72,11 @@ impl Provenance {
     /// If a file that was named cannot be read.
     pub fn check(&self, places: &Places) -> Result<Vec<Check>, ProvenanceError> {
         let training = self.training();
+        let seen = Seen::default();
         let mut checks = Vec::new();
         for data in &training.data {
             let what = format!("data {}", data.name);
-            let finding = self.data(data, places)?;
+            let finding = self.data(data, places, &seen)?;
             checks.push(Check { what, finding });
         }
         let artifacts = [
@@ -74,7 +95,7 @@ impl Provenance {
             checks.push(Check { what: what.to_owned(), finding });
         }
         for code in &self.training().code {
-            checks.push(self.code(code, places.code.as_deref())?);
+            checks.push(self.code(code, places.code.as_deref(), &seen)?);
         }
         if let Some(finding) = self.base(places.base.as_deref())? {
             checks.push(Check { what: "base".to_owned(), finding });
@@ -82,10 +103,15 @@ impl Provenance {
         Ok(checks)
     }
 
-    fn data(&self, data: &DataSet, places: &Places) -> Result<Finding, ProvenanceError> {
+    fn data(
+        &self,
+        data: &DataSet,
+        places: &Places,
+        seen: &Seen,
+    ) -> Result<Finding, ProvenanceError> {
         let DataSet { name, path, content: recorded, .. } = data;
         if let Some(place) = places.data_sets.get(name) {
-            return content(recorded, place);
+            return seen.compare(recorded, place);
         }
         let is_absolute = path.as_deref().is_some_and(|path| Path::new(path).is_absolute());
         let Some(place) = &places.data else {
@@ -97,7 +123,7 @@ impl Provenance {
             }));
         };
         let wanted = Wanted { path: path.as_deref(), name, only: self.training().data.len() == 1 };
-        let found = wanted.compare(recorded, place)?;
+        let found = wanted.compare(recorded, place, seen)?;
         let Finding::NotChecked(why) = found else { return Ok(found) };
         // A path that others signed is never read as it is.
         let absolute = if is_absolute { ", and the recipe's path is absolute" } else { "" };
@@ -105,7 +131,12 @@ impl Provenance {
         Ok(Finding::NotChecked(fix))
     }
 
-    fn code(&self, code: &Code, place: Option<&Path>) -> Result<Check, ProvenanceError> {
+    fn code(
+        &self,
+        code: &Code,
+        place: Option<&Path>,
+        seen: &Seen,
+    ) -> Result<Check, ProvenanceError> {
         let (name, finding) = match (code, place) {
             (Code::Git { commit, .. }, _) => {
                 let how = format!(
@@ -117,7 +148,7 @@ impl Provenance {
             (Code::Files { path, content }, Some(place)) => {
                 let only = self.training().code.len() == 1;
                 let wanted = Wanted { path: Some(path), name: path, only };
-                (&**path, wanted.compare(content, place)?)
+                (&**path, wanted.compare(content, place, seen)?)
             }
         };
         Ok(Check { what: format!("code {name}"), finding })
@@ -146,14 +177,19 @@ struct Wanted<'a> {
 }
 
 impl Wanted<'_> {
-    fn compare(&self, recorded: &Content, place: &Path) -> Result<Finding, ProvenanceError> {
+    fn compare(
+        &self,
+        recorded: &Content,
+        place: &Path,
+        seen: &Seen,
+    ) -> Result<Finding, ProvenanceError> {
         let exact = self.path.and_then(inside).map(|path| place.join(path));
         if let Some(path) = exact.filter(|path| is_there(path)) {
-            return content(recorded, &path);
+            return seen.compare(recorded, &path);
         }
         let mut differs = None;
         for path in self.moved(place) {
-            match content(recorded, &path)? {
+            match seen.compare(recorded, &path)? {
                 Finding::Same => return Ok(Finding::Same),
                 finding => differs = differs.or(Some(finding)),
             }
@@ -169,7 +205,7 @@ impl Wanted<'_> {
             if is_folder && matches!(recorded, Content::File { .. }) {
                 continue;
             }
-            let Ok(found) = Content::of(&path) else { continue };
+            let Ok(found) = seen.content(&path) else { continue };
             let finding = compare(recorded, &found, &path);
             if finding == Finding::Same || shares_files(recorded, &found) {
                 return Ok(finding);
@@ -221,10 +257,6 @@ fn file(recorded: &Artifact, place: &Path) -> Result<Finding, ProvenanceError> {
     let sizes = (recorded.bytes != found.bytes)
         .then(|| format!("it has {} bytes, not {}", found.bytes, recorded.bytes));
     Ok(same_or(recorded.sha256, found.sha256, place, sizes.into_iter().collect()))
-}
-
-fn content(recorded: &Content, place: &Path) -> Result<Finding, ProvenanceError> {
-    Ok(compare(recorded, &Content::of(place)?, place))
 }
 
 fn compare(recorded: &Content, found: &Content, place: &Path) -> Finding {

@@ -27,7 +27,8 @@ pub(super) fn advice(said: &str, source: Source, has_python: bool) -> String {
         );
     }
     if said.contains("Can't get attribute") {
-        return "a pickle has no code, so it cannot have classes and functions of your own: make the pipeline of the library's own parts only, or export it in your own code and give that file to `hospes pack`"
+        return "a pickle has no code, so it cannot have classes and functions of your own: make the pipeline of the library's own \
+                parts only, or export it in your own code and give that file to `hospes pack`"
             .into();
     }
     for (package, save) in [
@@ -54,7 +55,9 @@ pub(super) fn advice(said: &str, source: Source, has_python: bool) -> String {
         };
     }
     if said.contains("MissingShapeCalculator") || said.contains("MissingConverter") {
-        return "replace that step by one that skl2onnx converts, or register a converter for it in your own script (`skl2onnx.update_registered_converter`)".into();
+        return "replace that step by one that skl2onnx converts, or register a converter for it in your own script \
+                (`skl2onnx.update_registered_converter`)"
+            .into();
     }
     if said.contains("MemoryError") {
         return "give fewer rows, or run it on a machine with more memory".into();

@@ -57,6 +57,18 @@ fn bytes(shape: &[usize], data: &[u8]) -> Tensor {
 }
 
 #[test]
+fn arrays_in_memory_have_no_labels_and_a_limit_of_their_own() {
+    let (scores, label) = (bytes(&[2, 3], &[1; 6]), bytes(&[2], &[0, 1]));
+    let file = Bytes::from(write_npz([("scores", &scores), ("label", &label)]).expect("written"));
+    let name = Path::new("answers.npz");
+    let read = arrays(name, file.clone(), 1 << 20).expect("two arrays");
+    assert_eq!(read.column("label").map(|column| &column.tensor), Some(&label));
+    assert!(read.labels().is_none());
+    let error = arrays(name, file, 100).expect_err("too large").to_string();
+    assert!(error.contains("`answers.npz`") && error.contains("100 bytes of memory"), "{error}");
+}
+
+#[test]
 fn arrays_are_columns_and_one_is_the_labels() {
     let folder = Folder::new();
     let (x, y) = (bytes(&[2, 2], &[1, 2, 3, 4]), bytes(&[2], &[1, 0]));
@@ -219,10 +231,10 @@ fn a_subfolder_is_a_class() {
 fn every_fault_of_a_folder_is_named() {
     let folder = Folder::new();
     folder.grey("cat/1.png", 3, 2, 9);
-    refused(&folder.path(""), "classes need at least 2");
+    refused(&folder.path(""), "give at least 2");
     folder.grey("dog/1.png", 3, 2, 9);
     folder.write("dog/notes.txt", b"");
-    refused(&folder.path(""), "dog/notes.txt`: it is no PNG or JPEG");
+    refused(&folder.path(""), "dog/notes.txt`: it is not a PNG or JPEG");
     std::fs::remove_file(folder.path("dog/notes.txt")).expect("removed");
     folder.write("dog/2.png", b"\x89PNG and nothing");
     folder.write("dog/3.jpg", b"nothing");
@@ -241,7 +253,7 @@ fn other_files_and_large_ones_are_refused() {
     refused(&folder.path("none.csv"), "cannot read");
     refused(&folder.path("none"), "cannot read");
     refused(&folder.write("a.xlsx", b"PK"), "is in no format that is read here");
-    refused(&folder.path(""), "classes need at least 2");
+    refused(&folder.path(""), "give at least 2");
     let path = folder.write("a.csv", b"a\n1\n");
     let error = file_bytes(&path, 3).expect_err("four bytes").to_string();
     assert!(error.contains("it has 4 bytes, more than the 3 allowed"), "{error}");

@@ -154,17 +154,17 @@ fn flowers(texts: &[&str]) -> DataSet {
     ])
 }
 
-fn trained() -> Vec<TrainedColumn> {
+fn trained() -> Vec<ToldColumn> {
     let categories = ["blue", "red"].map(String::from).to_vec();
     vec![
-        TrainedColumn { name: "size".into(), categories: Vec::new() },
-        TrainedColumn { name: "colour".into(), categories },
+        ToldColumn { name: "size".into(), categories: Vec::new() },
+        ToldColumn { name: "colour".into(), categories },
     ]
 }
 
-fn bound<'d>(data: &'d DataSet, trained: &[TrainedColumn]) -> Result<Feed<'d>, FeedError> {
+fn bound<'d>(data: &'d DataSet, trained: &[ToldColumn]) -> Result<Feed<'d>, FeedError> {
     let row = spec("row", DataType::F32, &[OPEN, Some(2)]);
-    Feed::of_trained(&row, Some(trained), data, &Preparation::default())
+    Feed::of_trained(&row, trained, data, &Preparation::default())
 }
 
 #[test]
@@ -179,14 +179,14 @@ fn columns_of_a_table_come_in_the_order_of_training_and_others_are_left_out() {
         column("b", DataType::F64, &[1], &[2.0]),
         column("a", DataType::F64, &[1], &[1.0]),
     ]);
-    let numbers = ["a", "b"].map(|name| TrainedColumn { name: name.into(), categories: vec![] });
+    let numbers = ["a", "b"].map(|name| ToldColumn { name: name.into(), categories: vec![] });
     let row = bound(&swapped, &numbers).expect("fits").inputs(0..1).expect("values");
     assert_eq!(row[0].1.numbers().expect("numbers"), [1.0, 2.0]);
 }
 
 #[test]
 fn columns_and_texts_that_training_did_not_have_are_named() {
-    let said = |set: &DataSet, trained: &[TrainedColumn]| {
+    let said = |set: &DataSet, trained: &[ToldColumn]| {
         bound(set, trained).map(|_| ()).expect_err("refused").to_string()
     };
     let strange = flowers(&["red", "green"]);
