@@ -11,6 +11,7 @@
 //! | `HOSPES_EVENTS` | a file to which it may append events as JSON lines, see [`crate::Event`] |
 //! | `HOSPES_CHECKPOINTS` | a folder that is still there when training is resumed |
 //! | `HOSPES_TEACHER` | for Hospes' own trainer: a file (`.npz`) with a teacher's answers to the rows of `train` |
+//! | `HOSPES_WEIGHTS` | for Hospes' own trainer: a file of [`crate::weights::Weights`], which it places in the network instead of training it |
 //!
 //! A trainer that ends with exit code 65 says that its data have faults, with 78 that its settings do not fit them. Its last lines name what.
 //!
@@ -45,6 +46,8 @@ pub struct Job {
     pub gpus: usize,
     /// A teacher's answers, absolute, an array `answers` of `[rows, classes]`.
     pub teacher: Option<PathBuf>,
+    /// Weights that are placed in the network, absolute. Then nothing is trained.
+    pub weights: Option<PathBuf>,
 }
 
 impl Job {
@@ -66,6 +69,7 @@ impl Job {
             threads,
             gpus: 0,
             teacher: None,
+            weights: None,
         }
     }
 
@@ -101,8 +105,8 @@ impl Job {
             ("HOSPES_EVENTS".to_owned(), path(self.events())),
             ("HOSPES_CHECKPOINTS".to_owned(), path(self.checkpoints())),
         ];
-        if let Some(teacher) = &self.teacher {
-            all.push(("HOSPES_TEACHER".to_owned(), path(teacher.clone())));
+        for (name, file) in [("HOSPES_TEACHER", &self.teacher), ("HOSPES_WEIGHTS", &self.weights)] {
+            all.extend(file.clone().map(|file| (name.to_owned(), path(file))));
         }
         let names: Vec<&String> = self.channels.keys().collect();
         all.push(("SM_CHANNELS".to_owned(), serde_json::json!(names).to_string()));
