@@ -2,6 +2,7 @@
 //!
 //! Decides nothing: the crate `hospes_convert` reads, exports and compares. Here are its files and the host's own workers, which compute.
 
+mod recipe;
 mod workers;
 
 use std::path::PathBuf;
@@ -13,12 +14,15 @@ use serde_json::json;
 use super::{MakeRuntime, serve};
 use crate::config::about_bytes;
 use crate::confine::Confinement;
-use crate::convert::{Compared, Converted, Python, Source, Task, convert};
+use crate::convert::{
+    Compared, Converted, Python, Source, Task, convert, weights_of, with_weights,
+};
 use hospes_cli::Context;
 use hospes_cli::document::Force;
 use hospes_cli::failure::{During as _, Failure};
 use hospes_cli::screen::Answer;
 use hospes_cli::shell::path as sh;
+use recipe::Network;
 use workers::Workers;
 
 /// Convert a model of another library to ONNX, checked against its own answers.
@@ -27,13 +31,17 @@ use workers::Workers;
 /// library in a Python environment: without network, and with access to the model, the rows and one folder only. A pickle can run any
 /// code, so it needs `--allow-pickle`. Our tests do not run the export of Keras.
 ///
+/// Weights without a network, as in a `state_dict` or a safetensors file, are read as data and put into the network of a recipe of
+/// `hospes train`, which `--recipe` names.
+///
 /// The rows go through the source and through the ONNX file on each backend of this machine. Unless labels are equal and numbers differ
-/// by at most 1e-5, there is no file and the exit code is 1. For XGBoost and LightGBM the rows' file has the source's own answers in an
-/// array `expected`, or `--python` names a Python that computes them.
+/// by at most 1e-5, there is no file and the exit code is 1. For XGBoost, LightGBM and weights the rows' file has the source's own answers in an
+/// array `expected`; for the first two `--python` can name a Python that computes them instead.
 #[derive(Debug, Args)]
 #[command(
     after_long_help = "Example:\n  hospes convert model.json --verify rows.npz -o model.onnx\n  \
-    hospes convert pipeline.pkl --allow-pickle --verify rows.npz -o model.onnx\n\n\
+    hospes convert pipeline.pkl --allow-pickle --verify rows.npz -o model.onnx\n  \
+    hospes convert weights.pt --recipe fashion.toml --divide 255 --verify rows.npz -o model.onnx\n\n\
     In Python, after training:\n  np.savez(\"rows.npz\", X=X, expected=model.predict_proba(X))"
 )]
 pub struct Convert {
@@ -46,10 +54,12 @@ pub struct Convert {
     /// The library that made the model [default: as the file's name and first bytes tell].
     #[arg(long, value_name = "LIBRARY")]
     from: Option<Source>,
+    #[command(flatten)]
+    network: Network,
     /// Load a pickle. A pickle can run any code that its author chose.
     #[arg(long)]
     allow_pickle: bool,
-    /// Run Python with your own rights, for machines that cannot confine it.
+    /// Run Python, or the recipe's trainer, with your own rights, for machines that cannot confine it.
     #[arg(long)]
     unconfined: bool,
     /// A Python that has the library, instead of an environment of our own.
@@ -88,11 +98,27 @@ impl Convert {
             },
         };
         let bar = context.screen.spinner(&format!("converting {}", self.source.display()));
-        let converted = convert(&task, &workers, &mut |what| bar.step(what));
+        let converted = self.convert(&task, &workers, &mut |what| bar.step(what));
         drop(bar);
         let converted = converted?;
         self.force.write(&self.output, &converted.onnx)?;
         Ok(self.answer(&converted))
+    }
+
+    fn convert(
+        &self,
+        task: &Task<'_>,
+        workers: &Workers,
+        progress: &mut dyn FnMut(&str),
+    ) -> Result<Converted, Failure> {
+        let Some(recipe) = &self.network.recipe else {
+            return Ok(convert(task, workers, progress)?);
+        };
+        progress("reading the weights");
+        let weights = weights_of(task)?;
+        progress("putting them into the recipe's network");
+        let onnx = self.network.with(recipe, weights, self.unconfined)?;
+        Ok(with_weights(task, onnx.into(), workers, progress)?)
     }
 
     fn answer(&self, converted: &Converted) -> Answer {

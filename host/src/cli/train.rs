@@ -5,7 +5,7 @@ mod inputs;
 mod proof;
 mod teacher;
 mod text;
-mod trainer;
+pub(super) mod trainer;
 
 use std::cell::{Cell, OnceCell, RefCell};
 use std::fs;

@@ -11,6 +11,7 @@ mod export;
 mod fit;
 mod net;
 mod parts;
+mod place;
 mod prepare;
 mod random;
 mod teacher;
@@ -26,13 +27,15 @@ use std::process::ExitCode;
 use burn_tensor::Device;
 use hospes_core::id::Hasher;
 use hospes_training::contract::{self, DATA_FAULTS, SETTINGS_UNFIT};
+use hospes_training::weights::Weights;
 use hospes_training::{Event, Native};
 
 use crate::data::{Rows, RowsError, Wanted};
 use crate::fit::{Part, Training};
 use crate::net::{Net, NetError};
 use crate::parts::Learnt;
-use crate::prepare::Preparation;
+use crate::place::PlaceError;
+use crate::prepare::{Preparation, ScalingError};
 use crate::teacher::{Soft, TeacherError};
 
 /// How many rows' answers are left for comparing backends.
@@ -49,6 +52,7 @@ struct Job {
     output: PathBuf,
     checkpoints: PathBuf,
     teacher: Option<PathBuf>,
+    weights: Option<PathBuf>,
     events: PathBuf,
     gpu: bool,
 }
@@ -82,7 +86,11 @@ fn main() -> ExitCode {
             let _ = writeln!(std::io::stderr(), "{line}");
             if error.is::<RowsError>() {
                 ExitCode::from(DATA_FAULTS)
-            } else if error.is::<NetError>() || error.is::<TeacherError>() {
+            } else if error.is::<NetError>()
+                || error.is::<TeacherError>()
+                || error.is::<PlaceError>()
+                || error.is::<ScalingError>()
+            {
                 ExitCode::from(SETTINGS_UNFIT)
             } else {
                 ExitCode::FAILURE
@@ -103,6 +111,7 @@ impl Job {
             output: path(contract::OUTPUT_DIR)?,
             checkpoints: path(contract::CHECKPOINTS_DIR)?,
             teacher: path(contract::TEACHER_FILE).ok(),
+            weights: path(contract::WEIGHTS_FILE).ok(),
             events: path(contract::EVENTS_FILE)?,
             gpu: get(contract::GPUS).is_ok_and(|gpus| gpus != "0"),
         })
@@ -121,6 +130,9 @@ impl Job {
 
 /// All data are read before anything is trained, so that a fault in the last row is named before the first hour.
 fn run(job: &Job) -> Result<(), Failure> {
+    if let Some(weights) = &job.weights {
+        return convert(job, Weights::read(weights)?);
+    }
     let device = job.device()?;
     let native = &job.native;
     let rows = Rows::read("train", &job.train, native, None)?;
@@ -173,6 +185,20 @@ fn run(job: &Job) -> Result<(), Failure> {
     let model = export::onnx(&rows, &preparation, &net, &weights, training.answer)?;
     std::fs::write(&job.model, model)?;
     leave_answers(job, &Training { net: &net, ..training }, &weights)
+}
+
+/// The model of weights that another library has trained.
+fn convert(job: &Job, weights: Weights) -> Result<(), Failure> {
+    let rows = Rows::read("train", &job.train, &job.native, None)?;
+    let (mut preparation, mut answer) = (Preparation::of(&rows), answer(&rows));
+    if let Some(scaling) = &weights.scaling {
+        // Whoever says what is done to the inputs has learnt the answers as they are.
+        (preparation, answer) = (preparation.stated(scaling)?, (1.0, 0.0));
+    }
+    let net = Net::new(&job.native, &preparation.shape(), rows.outputs())?;
+    let weights = place::place(&net, weights)?;
+    let model = export::onnx(&rows, &preparation, &net, &weights, answer)?;
+    Ok(std::fs::write(&job.model, model)?)
 }
 
 /// Leaves a few rows with the answers to them. `hospes train` compares those of the served model with them.

@@ -3,6 +3,7 @@
 
 use hospes_onnx::model::{ElementType, Graph, Node, Size, Tensor, ValueInfo};
 use hospes_training::native::Augment;
+use hospes_training::weights::Scaling;
 use serde::{Deserialize, Serialize};
 
 use crate::augment;
@@ -29,6 +30,15 @@ pub struct Scale {
 pub enum Cell {
     Number(Scale),
     Category { count: usize },
+}
+
+/// Why a stated scaling does not fit the rows.
+#[derive(Debug, thiserror::Error)]
+pub enum ScalingError {
+    #[error(
+        "`--{what}` has {found} numbers: give one for all, or {wanted}, one for each channel or column of numbers"
+    )]
+    Count { what: &'static str, found: usize, wanted: usize },
 }
 
 /// The mean becomes 0 and the standard deviation 1. What never varies becomes 0.
@@ -71,6 +81,35 @@ impl Preparation {
                 Self::Cells(columns.iter().enumerate().map(of_column).collect())
             }
         }
+    }
+
+    /// The same with these scales instead of those of the training rows.
+    ///
+    /// # Errors
+    /// [`ScalingError`] unless there is one mean and one deviation for all, or one for each.
+    pub fn stated(mut self, scaling: &Scaling) -> Result<Self, ScalingError> {
+        let Scaling { divide, mean, deviation } = scaling;
+        let scales: Vec<&mut Scale> = match &mut self {
+            Self::Pictures { scales, .. } => scales.iter_mut().collect(),
+            Self::Cells(cells) => cells.iter_mut().filter_map(Cell::scale_mut).collect(),
+        };
+        let wanted = scales.len();
+        for (what, list) in [("mean", mean), ("deviation", deviation)] {
+            if ![0, 1, wanted].contains(&list.len()) {
+                return Err(ScalingError::Count { what, found: list.len(), wanted });
+            }
+        }
+        let nth = |list: &[f64], at: usize, usual| match *list {
+            [] => usual,
+            [one] => one,
+            ref all => all[at],
+        };
+        for (at, scale) in scales.into_iter().enumerate() {
+            let (mean, deviation) = (nth(mean, at, 0.0), nth(deviation, at, 1.0));
+            let (by, plus) = (1.0 / (divide * deviation), -mean / deviation);
+            *scale = Scale { by: by as f32, plus: plus as f32 };
+        }
+        Ok(self)
     }
 
     /// The shape of a prepared row.
@@ -167,6 +206,13 @@ impl Preparation {
 }
 
 impl Cell {
+    fn scale_mut(&mut self) -> Option<&mut Scale> {
+        match self {
+            Self::Number(scale) => Some(scale),
+            Self::Category { .. } => None,
+        }
+    }
+
     fn width(&self) -> usize {
         match self {
             Self::Number(_) => 1,

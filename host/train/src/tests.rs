@@ -12,7 +12,7 @@ use crate::parts;
 use crate::prepare::Preparation;
 use crate::random::{Random, Use};
 
-fn native(text: &str) -> Native {
+pub fn native(text: &str) -> Native {
     let recipe = format!("[data]\ntrain = {{ path = \"x\" }}\n[native]\n{text}");
     let recipe = Recipe::parse(&recipe, &[]).expect("valid");
     let Trainer::Native(native) = recipe.trainer() else { panic!("native") };

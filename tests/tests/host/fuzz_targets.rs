@@ -195,9 +195,13 @@ fn weights_are_listed_or_refused() {
     let options = zip::write::SimpleFileOptions::default();
     archive.start_file("m/data.pkl", options).expect("begun");
     archive.write_all(&pickle).expect("written");
+    archive.start_file("m/data/0", options).expect("begun");
+    archive.write_all(&[0; 8]).expect("written");
     let archive = archive.finish().expect("whole").into_inner();
     let found = hospes::convert::weights(&archive).expect("sound").expect("weights");
     assert_eq!((found[0].name.as_str(), &found[0].shape[..]), ("w", &[2][..]));
+    let read = hospes::convert::Weights::read(&archive).expect("sound");
+    assert_eq!(read.tensors[0].1, [0.0, 0.0]);
     feed(50_000, &[pickle, numbers, archive], weights::fuzz);
 }
 

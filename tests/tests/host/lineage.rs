@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
-use hospes::bundle::provenance::{Artifact, Content, DataSet, Trainer, Training};
+use hospes::bundle::provenance::{Artifact, Base, Content, DataSet, Trainer, Training};
 use hospes::dsse::Envelope;
 use hospes::id::Digest;
 use hospes::key::PartyKey;
@@ -135,6 +135,10 @@ fn a_model_is_published_with_its_proof_and_the_market_shows_it() {
     let host = TestHost::start();
     let acme = host.party("acme");
     let run = Run::new(&acme.key);
+    let base = Base { name: "acme/embed@1.0.0".to_owned(), sha256: Digest::of(b"base") };
+    let training = Training { base: Some(base.clone()), ..run.training() };
+    let proof = training.sign(&acme.key).expect("within the limits");
+    run.write("provenance.dsse", &proof.to_bytes());
     let (readme, report) = (run.text("README.md"), run.text("report.json"));
     let packed = json_of(&run.pack("model.onnx", &["--card", &readme, "--report", &report]));
     let manifest = &packed["manifest"];
@@ -151,6 +155,7 @@ fn a_model_is_published_with_its_proof_and_the_market_shows_it() {
     );
     assert_eq!(lineage["data"][1]["name"], "test");
     assert_eq!(lineage["data"][1]["licence"], "CC0-1.0");
+    assert_eq!(lineage["base"], json!({"name": base.name, "sha256": base.sha256}));
     assert_eq!(
         (&offer["tags"], &offer["task"]),
         (&json!(["flowers"]), &json!("tabular-classification"))

@@ -20,6 +20,7 @@ mod clients;
 mod conformance;
 mod connections;
 mod converted;
+mod converted_weights;
 mod crash;
 mod dev;
 mod disk_full;

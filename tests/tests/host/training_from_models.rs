@@ -4,8 +4,9 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::process::Output;
 
-use serde_json::Value;
-use system_tests::{HostProcess, TestHost, plugin};
+use hospes::id::Digest;
+use serde_json::{Value, json};
+use system_tests::{HostProcess, TestHost, built, plugin};
 use tempfile::TempDir;
 
 use super::training::{agree, bars, refused, report, train, write};
@@ -52,6 +53,66 @@ fn a_taught_network_is_reported_beside_the_same_one_without_its_teacher() {
     let by_itself = report(&train(folder.path(), &[&["alone.toml"][..], &alone, &["x"]].concat()));
     let beside = report(&train(folder.path(), &[&["small.toml"][..], &alone, &["y"]].concat()));
     assert_eq!(metric(&by_itself, "accuracy"), metric(&beside, "alone_accuracy"));
+}
+
+/// Runs `hospes` with the keys of the folder's own home.
+fn hospes(folder: &Path, arguments: &[&str]) -> Output {
+    let mut command = HostProcess::command();
+    command.arg("--json").args(arguments).current_dir(folder);
+    command.env("HOSPES_HOME", folder.join("home")).output().expect("it runs")
+}
+
+#[track_caller]
+fn json_of(output: &Output) -> Value {
+    let said = String::from_utf8_lossy(&output.stderr);
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{said}"))
+}
+
+/// The proof of `run` names this base. `verify-lineage` finds it in `same`, and a change in `other`.
+#[track_caller]
+fn proves_base(folder: &Path, run: &str, name: &str, same: &str, other: &str) {
+    let (model, proof) = (format!("{run}/model.onnx"), format!("{run}/provenance.dsse"));
+    let pack = ["pack", &model, "--name", "learnt", "--provenance", &proof, "-o", "learnt.wasm"];
+    json_of(&hospes(folder, &pack));
+    let shown = json_of(&hospes(folder, &["inspect", "learnt.wasm"]));
+    let proven = &shown["extras"]["provenance"];
+    let bytes = std::fs::read(folder.join(same)).expect("there");
+    assert_eq!(proven["base"], json!({"name": name, "sha256": Digest::of(&bytes)}), "{proven}");
+    let verified = |more: &[&str]| {
+        let said = hospes(folder, &[&["verify-lineage", "learnt.wasm"], more].concat());
+        let json = json_of(&said);
+        let checks = json["checks"].as_array().expect("a list").iter();
+        let mut checks = checks.filter(|check| check["what"] == format!("base {name}"));
+        let found = checks.next().expect("listed")["result"].as_str().expect("text").to_owned();
+        (said.status.code(), found)
+    };
+    assert_eq!(verified(&["--base", same]), (Some(0), "ok".into()));
+    assert_eq!(verified(&["--base", other]), (Some(1), "changed".into()));
+    assert_eq!(verified(&[]), (Some(0), "not-checked".into()));
+}
+
+#[test]
+fn a_proof_names_the_teacher_as_the_base() {
+    let folder = pictures();
+    let at = folder.path();
+    json_of(&hospes(at, &["keys", "new", "acme"]));
+    let runtime = built("runtime");
+    let trained = |recipe: &str, more: &[&str]| {
+        let data = runtime.to_str().expect("text");
+        report(&hospes(at, &[&["train", recipe, "--host-data", data], more].concat()));
+    };
+    recipe(at, "large.toml", "widths = [8, 16]\nepochs = 3");
+    trained("large.toml", &[]);
+    json_of(&hospes(at, &["pack", "large/model.onnx", "--name", "large", "-o", "large.wasm"]));
+    let of =
+        |model: &str| format!("widths = [2, 2]\nepochs = 1\nteacher = {{ model = \"{model}\" }}");
+    recipe(at, "file.toml", &of("large/model.onnx"));
+    trained("file.toml", &[]);
+    proves_base(at, "file", "large/model.onnx", "large/model.onnx", "file/model.onnx");
+    std::fs::remove_file(at.join("learnt.wasm")).expect("packed");
+    recipe(at, "bundle.toml", &of("large.wasm"));
+    trained("bundle.toml", &[]);
+    proves_base(at, "bundle", "large@1.0.0", "large.wasm", "large/model.onnx");
 }
 
 #[test]
@@ -129,14 +190,11 @@ fn texts_are_learnt_by_the_embeddings_of_a_published_model() {
     let data = folder.path().join("data");
     let settings = format!("inference.onnxruntime_library = {:?}\n", TestHost::onnxruntime());
     let host = HostProcess::start_with(&data, &settings);
-    let hospes = |arguments: &[&str]| -> Output {
-        let mut command = HostProcess::command();
-        command.args(["--json"]).args(arguments).args(["--host", &host.address]);
-        command.env("HOSPES_HOME", folder.path().join("home")).current_dir(folder.path());
-        command.output().expect("it runs")
+    let on_host = |arguments: &[&str]| -> Output {
+        hospes(folder.path(), &[arguments, &["--host", &host.address]].concat())
     };
     let done = |arguments: &[&str]| {
-        let output = hospes(arguments);
+        let output = on_host(arguments);
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     };
     done(&["keys", "new", "acme"]);
@@ -151,8 +209,8 @@ fn texts_are_learnt_by_the_embeddings_of_a_published_model() {
     let runtime = library.ancestors().nth(3).and_then(Path::to_str).expect("DATA/runtime/…");
     let run = ["train", "topics.toml", "--host-data", runtime];
     // Nobody can be asked here, so nothing is called without `--yes`.
-    refused(&hospes(&run), "--yes");
-    let first = hospes(&[&run[..], &["--yes"]].concat());
+    refused(&on_host(&run), "--yes");
+    let first = on_host(&[&run[..], &["--yes"]].concat());
     let said = String::from_utf8_lossy(&first.stderr).into_owned();
     assert!(said.contains("48 texts are 2 calls of acme/semantic-search"), "{said}");
     let report = report(&first);
@@ -160,12 +218,14 @@ fn texts_are_learnt_by_the_embeddings_of_a_published_model() {
     assert!(metric(&report, "accuracy") >= 0.9, "{report}");
     assert_eq!(report["embeddings"]["model"], "acme/semantic-search");
     assert_eq!(report["embeddings"]["version"], "1.0.0");
+    let base = "acme/semantic-search@1.0.0";
+    proves_base(folder.path(), "topics", base, "search.wasm", "topics/model.onnx");
 
     // The vectors are kept, so a second training calls nothing and need not ask.
-    let again = hospes(&[&run[..], &["--force", "--set", "lr=0.02"]].concat());
+    let again = on_host(&[&run[..], &["--force", "--set", "lr=0.02"]].concat());
     let said = String::from_utf8_lossy(&again.stderr).into_owned();
     assert!(again.status.success() && !said.contains("calls of"), "{said}");
 
-    let wrong = hospes(&[&run[..], &["--force", "--set", "text=title"]].concat());
+    let wrong = on_host(&[&run[..], &["--force", "--set", "text=title"]].concat());
     refused(&wrong, "has no column `title`");
 }

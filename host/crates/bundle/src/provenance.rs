@@ -129,7 +129,7 @@ pub enum Code {
     },
 }
 
-/// What a training started from: a bundle or a model.
+/// The model that a training learnt from: a bundle whose embeddings it read, or a teacher.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Base {
     /// Its name: `acme/embed@1.2.0`, or a file's.
@@ -196,6 +196,7 @@ pub struct TrainingSummary {
     pub seed: Option<u64>,
     /// The first data sets.
     pub data: Vec<DataSummary>,
+    pub base: Option<Base>,
 }
 
 /// The most important of a data set.
@@ -312,7 +313,7 @@ impl Provenance {
 
     /// The most important of it.
     pub fn summary(&self) -> TrainingSummary {
-        let Training { model, trainer, finished, recipe, seed, data, .. } = &self.training;
+        let Training { model, trainer, finished, recipe, seed, data, base, .. } = &self.training;
         let data = data.iter().take(DATA_SUMMARIES_MAX).map(|data| DataSummary {
             name: data.name.clone(),
             digest: data.content.digest(),
@@ -328,6 +329,7 @@ impl Provenance {
             recipe: recipe.sha256,
             seed: *seed,
             data: data.collect(),
+            base: base.clone(),
         }
     }
 

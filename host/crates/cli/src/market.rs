@@ -9,7 +9,7 @@ use super::failure::Failure;
 use super::origin::{figure, trained_by};
 use super::screen::{Answer, printable, table};
 use hospes_wire::market::{Offer, Page};
-use hospes_wire::models::{DataSet, Derivation, Description, Evaluation, Function, Lineage};
+use hospes_wire::models::{Base, DataSet, Derivation, Description, Evaluation, Function, Lineage};
 
 /// List the offers on a host.
 ///
@@ -84,7 +84,7 @@ fn quality(description: &Description) -> String {
         }
     }
     if let Some(lineage) = lineage {
-        let Lineage { signer, slsa_build_level, trainer, model, data, .. } = lineage;
+        let Lineage { signer, slsa_build_level, trainer, model, data, base, .. } = lineage;
         let how = lineage.model_then.as_ref().map(|how| how as &dyn Display);
         page += &trained_by(trainer, model, lineage.model_in_bundle, how);
         let who = match lineage.signer_is_publisher {
@@ -95,6 +95,9 @@ fn quality(description: &Description) -> String {
         for DataSet { name, digest, licence, .. } in data {
             let licence = licence.as_deref().unwrap_or("no licence stated");
             page += &format!("    on {name} {digest}, {licence}\n");
+        }
+        if let Some(Base { name, sha256 }) = base {
+            page += &format!("    from {name} {sha256}\n");
         }
     }
     page
@@ -140,6 +143,7 @@ mod tests {
             "lineage": {
                 "signer": party, "signer_is_publisher": true, "model": id, "model_in_bundle": true, "slsa_build_level": 1, "trainer": "hospes-train 0.1.0", "finished": "2026-11-30T06:10:00Z",
                 "recipe": id, "data": [{"name": "train", "digest": id, "bytes": 4, "licence": "CC0-1.0"}],
+                "base": {"name": "acme/embed@1.0.0", "sha256": id},
             },
         });
         let read = |offer: &serde_json::Value| -> Offer {
@@ -152,7 +156,7 @@ mod tests {
                  accuracy 0.9 (0.8800 to 0.9200) on test, 1000 rows, found by `hospes evaluate`\n  \
                  f1 0.5 on imdb, stated by the publisher\n  optimised from {id}\n  \
                  trained by hospes-train 0.1.0, says {party}, the publisher (SLSA build level 1)\n    \
-                 on train {id}, CC0-1.0\n  offered by {party}\n  offer {id}\n"
+                 on train {id}, CC0-1.0\n    from acme/embed@1.0.0 {id}\n  offered by {party}\n  offer {id}\n"
             )
         );
         // Somebody else's training of a model that this one is only said to be made from.

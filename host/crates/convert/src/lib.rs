@@ -13,6 +13,7 @@ mod state_dict;
 mod trees;
 mod ubjson;
 mod verify;
+mod weights;
 mod xgboost;
 
 pub use budget::VALUES_MAX;
@@ -24,6 +25,7 @@ pub use state_dict::{
 };
 pub use trees::{FEATURES_MAX, TARGETS_MAX, TREE_NODES_MAX};
 pub use verify::{Compared, EXPECTED, EXPECTED_LABELS, Execute, Named, NotRun};
+pub use weights::Weights;
 
 use std::fmt;
 use std::path::Path;
@@ -155,10 +157,8 @@ pub fn convert(
         Some(source) => source,
         None => recognise(task.path, &bytes)?,
     };
-    progress("reading the rows");
-    let rows = hospes_data::read(task.rows, &Options::default())
-        .map_err(|error| ConvertError::Rows(Box::new(error)))?;
-    let has_answers = [EXPECTED, EXPECTED_LABELS].iter().any(|name| rows.column(name).is_some());
+    let rows = rows(task, progress)?;
+    let has_answers = has_answers(&rows);
     progress(&format!("converting from {source}"));
     let (onnx, answers): (Bytes, Option<DataSet>) = match source {
         Source::Xgboost | Source::Lightgbm => {
@@ -177,6 +177,73 @@ pub fn convert(
             (onnx, Some(answers))
         }
     };
+    compared(task, (source, onnx), &rows, answers.as_ref(), execute, progress)
+}
+
+/// The weights of a file that has no graph.
+///
+/// # Errors
+/// [`ConvertError`] if it is no file of PyTorch's or safetensors' weights.
+pub fn weights_of(task: &Task<'_>) -> Result<Weights, ConvertError> {
+    let bytes = read(task.path)?;
+    let source = match task.source {
+        Some(source) => source,
+        None => recognise(task.path, &bytes)?,
+    };
+    if source != Source::Torch {
+        let fix = "leave out `--recipe`: a model of another library says itself what it computes";
+        return Err(refused(
+            format!("a recipe's network takes PyTorch's weights, and this is of {source}"),
+            fix,
+        ));
+    }
+    Weights::read(&bytes)
+}
+
+/// Compares the model that was made of a file's weights with the answers in the rows.
+///
+/// # Errors
+/// [`ConvertError`]. Then it is not the model that has those weights.
+pub fn with_weights(
+    task: &Task<'_>,
+    onnx: Bytes,
+    execute: &dyn Execute,
+    progress: &mut dyn FnMut(&str),
+) -> Result<Converted, ConvertError> {
+    let rows = rows(task, progress)?;
+    if !has_answers(&rows) {
+        let fix = "add the source's own predictions to the `--verify` file:                    `np.savez(\"rows.npz\", image=X, expected=module(prepared).detach().numpy())`, for a table `row=X`";
+        return Err(refused("there is nothing to compare the converted model with", fix));
+    }
+    let compared = compared(task, (Source::Torch, onnx), &rows, None, execute, progress);
+    compared.map_err(|error| match error {
+        ConvertError::Refused { what, fix } if fix == verify::WRONG => {
+            refused(what, verify::WRONG_WEIGHTS)
+        }
+        error => error,
+    })
+}
+
+fn rows(task: &Task<'_>, progress: &mut dyn FnMut(&str)) -> Result<DataSet, ConvertError> {
+    progress("reading the rows");
+    hospes_data::read(task.rows, &Options::default())
+        .map_err(|error| ConvertError::Rows(Box::new(error)))
+}
+
+fn has_answers(rows: &DataSet) -> bool {
+    [EXPECTED, EXPECTED_LABELS].iter().any(|name| rows.column(name).is_some())
+}
+
+/// Compares a model with its source's answers: those in the rows, and those of the library.
+fn compared(
+    task: &Task<'_>,
+    (source, onnx): (Source, Bytes),
+    rows: &DataSet,
+    answers: Option<&DataSet>,
+    execute: &dyn Execute,
+    progress: &mut dyn FnMut(&str),
+) -> Result<Converted, ConvertError> {
+    let has_answers = has_answers(rows);
     let (onnx, cures) = cured(&onnx)?;
     let model = Model::read(onnx.clone()).map_err(written)?;
     let interface = hospes_onnx::fit(&model).map_err(|refusal| {
@@ -184,11 +251,11 @@ pub fn convert(
     })?;
     progress("comparing with the source");
     // Both count, if both are there: the given answers and the library's.
-    let given = has_answers.then_some(&rows);
-    let expected: Vec<&DataSet> = given.into_iter().chain(&answers).collect();
-    let compared = verify::verify(&onnx, &interface, &rows, &expected, execute)?;
+    let given = has_answers.then_some(rows);
+    let expected: Vec<&DataSet> = given.into_iter().chain(answers).collect();
+    let compared = verify::verify(&onnx, &interface, rows, &expected, execute)?;
     let file = format!("`{}`", task.rows.display());
-    let expected_from = match (has_answers, &answers) {
+    let expected_from = match (has_answers, answers) {
         (true, Some(_)) => format!("{file} and {source} itself"),
         (false, Some(_)) => format!("{source} itself"),
         (_, None) => file,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{Cursor, Read as _};
+use std::ops::Range;
 
 use serde::Deserialize;
 
@@ -9,8 +10,8 @@ use super::budget::json_values;
 use super::error::{ConvertError, broken, refused};
 use super::pickle::Pickled;
 
-const TORCH: &str = "this PyTorch file";
-const SAFETENSORS: &str = "this safetensors file";
+pub(crate) const TORCH: &str = "this PyTorch file";
+pub(crate) const SAFETENSORS: &str = "this safetensors file";
 
 /// Maximum bytes of the pickle in a `.pt` file when it is unpacked, and of the header of a `.safetensors` file.
 pub const INDEX_BYTES_MAX: u64 = 64 << 20;
@@ -52,15 +53,37 @@ pub struct Weight {
     pub shape: Vec<u64>,
 }
 
+/// A tensor, and where its numbers are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Stored {
+    pub weight: Weight,
+    pub place: Place,
+}
+
+/// Where the numbers of a tensor are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// In a file of PyTorch's archive, in elements from its begin.
+    Storage { key: String, offset: u64, stride: Vec<u64> },
+    /// One after another, here in the file.
+    Bytes(Range<usize>),
+}
+
 /// The weights of a file, by name; `None` if it holds a whole module, which is a program.
 ///
 /// # Errors
 /// [`ConvertError::Broken`] if it is damaged, [`ConvertError::Refused`] beyond the limits.
 pub fn weights(bytes: &[u8]) -> Result<Option<Vec<Weight>>, ConvertError> {
-    weights_within(bytes, &LIMITS)
+    let stored = stored(bytes)?;
+    Ok(stored.map(|stored| stored.into_iter().map(|one| one.weight).collect()))
 }
 
-fn weights_within(bytes: &[u8], limits: &Limits) -> Result<Option<Vec<Weight>>, ConvertError> {
+/// The same, with the places of their numbers.
+pub(crate) fn stored(bytes: &[u8]) -> Result<Option<Vec<Stored>>, ConvertError> {
+    stored_within(bytes, &LIMITS)
+}
+
+fn stored_within(bytes: &[u8], limits: &Limits) -> Result<Option<Vec<Stored>>, ConvertError> {
     if bytes.starts_with(b"PK") {
         return of_torch(bytes, limits);
     }
@@ -74,7 +97,7 @@ fn weights_within(bytes: &[u8], limits: &Limits) -> Result<Option<Vec<Weight>>, 
 /// What to do about a file beyond the limits.
 const ALONE: &str = "save the weights alone: `torch.save(model.state_dict(), FILE)`";
 
-fn of_torch(bytes: &[u8], limits: &Limits) -> Result<Option<Vec<Weight>>, ConvertError> {
+fn of_torch(bytes: &[u8], limits: &Limits) -> Result<Option<Vec<Stored>>, ConvertError> {
     let failed = |error: &dyn std::fmt::Display| broken(TORCH, "its archive", error.to_string());
     let mut archive = zip::ZipArchive::new(Cursor::new(bytes)).map_err(|error| failed(&error))?;
     if archive.len() > limits.files_max {
@@ -108,7 +131,7 @@ fn of_torch(bytes: &[u8], limits: &Limits) -> Result<Option<Vec<Weight>>, Conver
 
 /// The tensors that were found so far, and what they took.
 struct Found<'l> {
-    weights: Vec<Weight>,
+    weights: Vec<Stored>,
     limits: &'l Limits,
     entries: usize,
     name_bytes: usize,
@@ -128,12 +151,14 @@ impl Found<'_> {
             let Pickled::Text(name) = name else { continue };
             self.count(0, prefix.len() + name.len())?;
             let name = format!("{prefix}{name}");
-            if let Some((elements, size)) = tensor(value) {
-                self.count(size.len(), elements.len())?;
-                let Some(shape) = size.iter().map(whole).collect::<Option<Vec<u64>>>() else {
-                    continue;
-                };
-                self.weights.push(Weight { name, elements: elements.to_owned(), shape });
+            if let Some(found) = tensor(value) {
+                let Rebuilt { elements, key, offset, size, stride } = found;
+                self.count(size.len() + stride.len(), elements.len() + key.len())?;
+                let all = |list: &[Pickled]| list.iter().map(whole).collect::<Option<Vec<u64>>>();
+                let (Some(shape), Some(stride)) = (all(size), all(stride)) else { continue };
+                let weight = Weight { name, elements: elements.to_owned(), shape };
+                let place = Place::Storage { key: key.to_owned(), offset, stride };
+                self.weights.push(Stored { weight, place });
             } else if depth < DEPTH_MAX {
                 self.collect(value, &format!("{name}."), depth + 1)?;
             }
@@ -157,8 +182,17 @@ impl Found<'_> {
     }
 }
 
-/// The elements and the size of `torch._utils._rebuild_tensor_v2(storage, offset, size, stride, …)`.
-fn tensor(value: &Pickled) -> Option<(&str, &[Pickled])> {
+/// What a tensor is rebuilt from.
+struct Rebuilt<'p> {
+    elements: &'p str,
+    key: &'p str,
+    offset: u64,
+    size: &'p [Pickled],
+    stride: &'p [Pickled],
+}
+
+/// The arguments of `torch._utils._rebuild_tensor_v2(storage, offset, size, stride, …)`.
+fn tensor(value: &Pickled) -> Option<Rebuilt<'_>> {
     let Pickled::Call(call) = value else { return None };
     let (Pickled::Global(function), Pickled::Tuple(arguments)) = (&call.0, &call.1) else {
         return None;
@@ -168,12 +202,16 @@ fn tensor(value: &Pickled) -> Option<(&str, &[Pickled])> {
         "torch._utils._rebuild_parameter" => return tensor(arguments.first()?),
         _ => return None,
     }
-    let [Pickled::Outside(storage), _, Pickled::Tuple(size), ..] = &arguments[..] else {
+    let [Pickled::Outside(storage), offset, Pickled::Tuple(size), Pickled::Tuple(stride), ..] =
+        &arguments[..]
+    else {
         return None;
     };
     let Pickled::Tuple(storage) = &**storage else { return None };
-    let Pickled::Global(class) = storage.get(1)? else { return None };
-    Some((class.trim_start_matches("torch.").trim_end_matches("Storage"), size))
+    // `("storage", class, key, device, count)`.
+    let [_, Pickled::Global(class), Pickled::Text(key), ..] = &storage[..] else { return None };
+    let elements = class.trim_start_matches("torch.").trim_end_matches("Storage");
+    Some(Rebuilt { elements, key, offset: whole(offset)?, size, stride })
 }
 
 fn whole(size: &Pickled) -> Option<u64> {
@@ -190,7 +228,7 @@ struct Stated {
     data_offsets: (u64, u64),
 }
 
-fn of_safetensors(bytes: &[u8], limits: &Limits) -> Result<Vec<Weight>, ConvertError> {
+fn of_safetensors(bytes: &[u8], limits: &Limits) -> Result<Vec<Stored>, ConvertError> {
     let header = bytes.first_chunk().map(|length| u64::from_le_bytes(*length));
     let header = header.filter(|length| *length <= limits.index_bytes_max);
     let length = header.and_then(|length| usize::try_from(length).ok());
@@ -213,7 +251,10 @@ fn of_safetensors(bytes: &[u8], limits: &Limits) -> Result<Vec<Weight>, ConvertE
         if from > to || to > data {
             return Err(at(format!("its bytes {from} to {to} are beyond the {data} of the file")));
         }
-        Ok(Weight { name, elements: stated.dtype, shape: stated.shape })
+        let weight = Weight { name, elements: stated.dtype, shape: stated.shape };
+        // The file is in memory, so its places are no larger.
+        let place = Place::Bytes(begin + from as usize..begin + to as usize);
+        Ok(Stored { weight, place })
     };
     tensors.map(weight).collect()
 }
@@ -233,7 +274,7 @@ pub(crate) fn no_graph(weights: &[Weight]) -> ConvertError {
             weights.len(),
             listed.join(", ")
         ),
-        "build your module in Python, then `module.load_state_dict(torch.load(FILE, weights_only=True)); \
+        "if it is a network that `hospes train` makes, name its recipe with `--recipe`; otherwise build your module in Python, then `module.load_state_dict(torch.load(FILE, weights_only=True)); \
          torch.onnx.export(module.eval(), (example,), \"model.onnx\", input_names=[\"x\"], dynamic_axes={\"x\": {0: \"N\"}})`, \
          and give the ONNX file to `hospes pack`",
     )
@@ -258,7 +299,7 @@ mod tests {
 
     #[track_caller]
     fn refused(file: &[u8], limits: Limits) -> String {
-        weights_within(file, &limits).expect_err("beyond a limit").to_string()
+        stored_within(file, &limits).expect_err("beyond a limit").to_string()
     }
 
     /// A dict whose entries are all the same dict, and so on: a few bytes, and 16 to the power of `depth` entries.

@@ -238,8 +238,13 @@ fn compare(
     Ok(())
 }
 
-const WRONG: &str = "nothing was written, since the model would answer otherwise than its source: \
+pub(crate) const WRONG: &str = "nothing was written, since the model would answer otherwise than its source: \
                      check that `expected` is from this very model and these rows, then report it with the source's version";
+
+/// The same for weights, of which others say what is computed with them.
+pub(crate) const WRONG_WEIGHTS: &str = "nothing was written, since the model would answer otherwise than its source: \
+    check that `--divide`, `--mean` and `--deviation` say what your code did to the inputs, that `expected` is before any softmax, \
+    and that your network has the layers of the recipe's architecture, as host/docs/convert.md lists them";
 
 /// All parts of an output, one after the other.
 fn whole_output(answers: &[Named], at: usize) -> Vec<&Tensor> {

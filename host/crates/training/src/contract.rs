@@ -11,6 +11,7 @@
 //! | `HOSPES_EVENTS` | a file to which it may append events as JSON lines, see [`crate::Event`] |
 //! | `HOSPES_CHECKPOINTS` | a folder that is still there when training is resumed |
 //! | `HOSPES_TEACHER` | for Hospes' own trainer: a file (`.npz`) with a teacher's answers to the rows of `train` |
+//! | `HOSPES_WEIGHTS` | for Hospes' own trainer: a file of [`crate::weights::Weights`], which it places in the network instead of training it |
 //!
 //! A trainer that ends with exit code 65 says that its data have faults, with 78 that its settings do not fit them. Its last lines name what.
 //!
@@ -37,6 +38,7 @@ pub const GPUS: &str = "SM_NUM_GPUS";
 pub const EVENTS_FILE: &str = "HOSPES_EVENTS";
 pub const CHECKPOINTS_DIR: &str = "HOSPES_CHECKPOINTS";
 pub const TEACHER_FILE: &str = "HOSPES_TEACHER";
+pub const WEIGHTS_FILE: &str = "HOSPES_WEIGHTS";
 
 /// The file in `SM_MODEL_DIR` that must be there.
 pub const MODEL: &str = "model.onnx";
@@ -63,6 +65,8 @@ pub struct Job {
     pub gpus: usize,
     /// A teacher's answers, absolute, an array `answers` of `[rows, classes]`.
     pub teacher: Option<PathBuf>,
+    /// Weights that are placed in the network, absolute. Then nothing is trained.
+    pub weights: Option<PathBuf>,
 }
 
 impl Job {
@@ -84,6 +88,7 @@ impl Job {
             threads,
             gpus: 0,
             teacher: None,
+            weights: None,
         }
     }
 
@@ -124,8 +129,8 @@ impl Job {
             (EVENTS_FILE.to_owned(), path(self.events())),
             (CHECKPOINTS_DIR.to_owned(), path(self.checkpoints())),
         ];
-        if let Some(teacher) = &self.teacher {
-            all.push((TEACHER_FILE.to_owned(), path(teacher.clone())));
+        for (name, file) in [(TEACHER_FILE, &self.teacher), (WEIGHTS_FILE, &self.weights)] {
+            all.extend(file.clone().map(|file| (name.to_owned(), path(file))));
         }
         let names: Vec<&String> = self.channels.keys().collect();
         all.push(("SM_CHANNELS".to_owned(), serde_json::json!(names).to_string()));

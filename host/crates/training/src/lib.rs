@@ -15,6 +15,7 @@ pub mod report;
 pub mod run;
 #[cfg(test)]
 mod tests;
+pub mod weights;
 
 pub use contract::Job;
 pub use events::{Event, Events, Pattern};

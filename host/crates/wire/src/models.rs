@@ -119,6 +119,20 @@ pub struct Lineage {
     /// The first data sets that it read; the bundle has all.
     #[serde(default)]
     pub data: Vec<DataSet>,
+    /// The model that it learnt from: a teacher, or what embedded its texts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base: Option<Base>,
+}
+
+/// A model that a training learnt from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "ModelBase")]
+pub struct Base {
+    /// `publisher/model@version` if it was called, otherwise the name in its bundle or the path of its file.
+    pub name: String,
+    /// SHA-256 of its bundle or file.
+    #[schemars(with = "text::Digest")]
+    pub sha256: Digest,
 }
 
 /// A data set of a training.

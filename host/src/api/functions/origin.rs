@@ -3,7 +3,7 @@
 use crate::bundle::provenance::{DataSummary, TrainingSummary};
 use crate::bundle::{self, Figure, Manifest, Trained};
 use crate::id::Party;
-use crate::wire::models::{DataSet, Derivation, Evaluation, Lineage};
+use crate::wire::models::{Base, DataSet, Derivation, Evaluation, Lineage};
 
 /// Most figures that are shown.
 const EVALUATIONS_MAX: usize = 8;
@@ -61,5 +61,9 @@ pub(super) fn lineage(
         recipe: training.recipe,
         seed: training.seed,
         data: training.data.iter().map(data).collect(),
+        base: training
+            .base
+            .as_ref()
+            .map(|base| Base { name: base.name.clone(), sha256: base.sha256 }),
     }
 }

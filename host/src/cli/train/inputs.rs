@@ -6,7 +6,8 @@ use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use crate::bundle::provenance::{Artifact, Code, Content, DataSet};
+use crate::bundle;
+use crate::bundle::provenance::{Artifact, Base, Code, Content, DataSet};
 use crate::training::report::{Made, Read, Taught};
 use crate::training::{Recipe, Trainer, dataset};
 use hospes_cli::failure::{During as _, Failure};
@@ -187,14 +188,22 @@ impl Inputs {
         self.others.iter().filter_map(read).collect()
     }
 
-    /// The data sets, and the teacher: its answers are part of what is learnt.
+    /// The teacher, for the proof. A bundle bears its own name.
+    pub(super) fn base(&self) -> Option<Base> {
+        let teacher = self.others.iter().find(|input| input.what == What::Teacher)?;
+        let is_bundle = teacher.path.extension().is_some_and(|end| end == "wasm");
+        let inspected = is_bundle.then(|| bundle::inspect(&teacher.path).ok()).flatten();
+        let name = match inspected.as_ref().map(bundle::Inspection::manifest) {
+            Some(manifest) => format!("{}@{}", manifest.name, manifest.version),
+            None => teacher.said.clone(),
+        };
+        Some(Base { name, sha256: teacher.content.digest() })
+    }
+
+    /// The data sets, for the proof.
     pub(super) fn data(&self) -> Vec<DataSet> {
         let set = |input: &Input| {
-            let (name, licence) = match input.what.clone() {
-                What::Data { name, licence } => (name, licence),
-                What::Teacher => ("teacher".to_owned(), None),
-                What::Recipe | What::Code | What::Lock => return None,
-            };
+            let What::Data { name, licence } = input.what.clone() else { return None };
             let (path, content) = (Some(input.said.clone()), input.content.clone());
             Some(DataSet { name, path, content, licence })
         };

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::bundle::provenance::{Artifact, Content, Trainer as Named, Training};
+use crate::bundle::provenance::{Artifact, Base, Content, Trainer as Named, Training};
 use crate::id::Digest;
 use crate::key::PartyKey;
 use crate::training::report::Embedded;
@@ -113,9 +113,13 @@ impl Made<'_> {
         if let Some(program) = ran.program {
             environment.push(("program", program.to_string().into()));
         }
-        if let Some(Embedded { model, version, sha256 }) = embeddings {
-            environment.push(("embeddings", format!("{model}@{version} {sha256}").into()));
-        }
+        // A recipe has one of the two at most.
+        let base = embeddings.map_or_else(
+            || inputs.base(),
+            |Embedded { model, version, sha256 }| {
+                Some(Base { name: format!("{model}@{version}"), sha256: *sha256 })
+            },
+        );
         Training {
             model,
             report: Some(report),
@@ -132,7 +136,7 @@ impl Made<'_> {
             data: inputs.data(),
             code: inputs.code(),
             lock: inputs.lock(),
-            base: None,
+            base,
             trainer: Named { name: trainer, version: env!("CARGO_PKG_VERSION").into() },
             started: ran.started,
             finished,

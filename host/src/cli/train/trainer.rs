@@ -16,7 +16,7 @@ const NATIVE: &str = "hospes-train";
 const DEADLINE: Duration = Duration::from_hours(24 * 30);
 
 /// A trainer that is ready to run.
-pub(super) struct Program {
+pub(in crate::cli) struct Program {
     pub name: String,
     pub path: PathBuf,
     pub confined: Confined,
@@ -28,7 +28,7 @@ impl Program {
     ///
     /// # Errors
     /// If it is not there.
-    pub(super) fn of(
+    pub(in crate::cli) fn of(
         recipe: &Recipe,
         beside: &Path,
         job: &Job,

@@ -98,7 +98,8 @@ impl Provenance {
             checks.push(self.code(code, places.code.as_deref(), &seen)?);
         }
         if let Some(finding) = self.base(places.base.as_deref())? {
-            checks.push(Check { what: "base".to_owned(), finding });
+            let name = training.base.as_ref().map(|base| format!(" {}", base.name));
+            checks.push(Check { what: format!("base{}", name.unwrap_or_default()), finding });
         }
         Ok(checks)
     }
