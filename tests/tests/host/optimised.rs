@@ -56,6 +56,13 @@ fn model(name: &str) -> Bytes {
     std::fs::read(path).expect("`make plugins` made it").into()
 }
 
+/// The encoder of sentences as it was before it was shipped with weights in 8 bits.
+fn sentence_encoder() -> Bytes {
+    let shipped = onnx::Model::read(model("minilm")).expect("whole");
+    let whole = passes::restore(&shipped).expect("applied").expect("stored weights").model;
+    whole.write().expect("whole").into()
+}
+
 /// Rows as files: held-out and for calibration.
 struct Files {
     folder: tempfile::TempDir,
@@ -212,10 +219,7 @@ fn a_net_for_texts_is_judged_by_its_answers_and_takes_stored_integers() {
     let (rows, calibration) = (files.rows("held-out", 40), files.rows("calibration", 16));
     let limits = Limits::default();
     let asked = Asked { held_out: &rows, calibration: Some(&calibration), limits };
-    // As it was before it was shipped with weights in 8 bits.
-    let shipped = onnx::Model::read(model("minilm")).expect("whole");
-    let whole = passes::restore(&shipped).expect("applied").expect("stored weights").model;
-    let whole = Bytes::from(whole.write().expect("whole"));
+    let whole = sentence_encoder();
     let methods = [Method::Store8, Method::Dynamic8, Method::Dynamic8Safe, Method::Static8];
     let report = asked.report(&here, &whole, &methods);
     let table = report.table();
@@ -228,6 +232,65 @@ fn a_net_for_texts_is_judged_by_its_answers_and_takes_stored_integers() {
         let loses = matches!(verdict(&report, method).refused, Some(Refusal::Loss { .. }));
         assert_eq!(loses, loss(&report, method).bound > limits.loss_max, "{table}");
     }
+}
+
+#[test]
+fn sentences_are_judged_by_the_vectors_that_their_users_pool() {
+    let files = Files::of("sentences", "plugins/target/models/minilm/vocab.txt");
+    let whole = files.folder.path().join("whole.onnx");
+    std::fs::write(&whole, sentence_encoder()).expect("written");
+    let path = |path: PathBuf| path.to_str().expect("text").to_owned();
+    let (whole, data) = (path(whole), path(files.path("held-out")));
+    let out = path(files.folder.path().join("small.onnx"));
+    let json = |arguments: &[&str]| -> Value {
+        let runtime = ["--rows", "40", "--host-data", "target/runtime"];
+        let output = HostProcess::run(&[&["--json"], arguments, &runtime].concat());
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"))
+    };
+    let optimized = |methods: &str, max: f64, more: &[&str]| {
+        let max = max.to_string();
+        let start = ["optimize", &whole, "--data", &data, "-o", &out, "--force"];
+        let asked = ["--only", methods, "--max-loss", &max];
+        json(&[&start[..], &asked, more].concat())
+    };
+    // What stays of the answers depends on the processor. The gate follows what was measured.
+    let judged = |report: &Value, name: &str, max: f64| -> f64 {
+        let verdicts = report["verdicts"].as_array().expect("verdicts").iter();
+        let mut of = verdicts.filter(|verdict| verdict["candidate"] == name);
+        let found = of.find(|verdict| verdict["backend"] == "onnxruntime").expect("one");
+        let loss = &found["loss"];
+        let bound = loss["bound"].as_f64().unwrap_or_else(|| panic!("{report}"));
+        let reason = found["refused"]["reason"].as_str();
+        assert_eq!(matches!(reason, Some("loss" | "unproven")), bound > max, "{report}");
+        loss["value"].as_f64().expect("a number")
+    };
+    let (strict, usual) = (0.002, 0.01);
+    let tokens = optimized("dynamic8", strict, &[]);
+    let pooled = optimized("dynamic8,dynamic8-safe", usual, &["--pool", "mean"]);
+    assert_eq!(tokens["compared_by"], "cosine", "{tokens}");
+    assert_eq!(pooled["compared_by"], "cosine (mean-pooled)", "{pooled}");
+    let of_tokens = judged(&tokens, "dynamic8", strict);
+    let of_means = judged(&pooled, "dynamic8", usual);
+    assert!(of_means > of_tokens, "{of_tokens} {of_means}");
+    assert!(of_means >= 0.99 || !has_vnni(), "{pooled}");
+    // With weights of 7 bits, which every processor computes exactly.
+    assert!(judged(&pooled, "dynamic8-safe", usual) >= 0.99, "{pooled}");
+    // Only who is refused by the vectors of tokens is told.
+    let is_lost = |verdict: &Value| {
+        matches!(verdict["refused"]["reason"].as_str(), Some("loss" | "unproven"))
+    };
+    let told = tokens["advice"].as_str().is_some_and(|advice| advice.contains("`--pool mean`"));
+    assert_eq!(
+        told,
+        tokens["verdicts"].as_array().expect("verdicts").iter().any(is_lost),
+        "{tokens}"
+    );
+    assert!(pooled["advice"].is_null(), "{pooled}");
+    let shipped = path(workspace().join("plugins/target/models/minilm/model.onnx"));
+    let start = ["evaluate", &shipped, "--reference", &whole, "--data", &data, "--pool", "mean"];
+    let report = json(&[&start[..], &["--backend", "onnxruntime"]].concat());
+    assert_eq!(report["metric"], "cosine (mean-pooled)", "{report}");
+    assert!(report["runs"][0]["figures"]["lowest"].as_f64() >= Some(0.999), "{report}");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use hospes_core::tensor::{DataType, Tensor};
 use hospes_data::Classes;
 
+use crate::pool::{Pool, PoolError};
 use crate::trained::listed;
 
 /// Why outputs are no answers to rows.
@@ -32,6 +33,8 @@ pub enum AnswerError {
     Unknown { name: String, row: usize, seen: String },
     #[error("output `{name}` holds texts, and {what} need numbers")]
     Texts { name: String, what: &'static str },
+    #[error(transparent)]
+    Pool(#[from] PoolError),
 }
 
 impl AnswerError {
@@ -40,6 +43,9 @@ impl AnswerError {
         match self {
             Self::Shape { .. } | Self::Texts { .. } => {
                 format!("{self}: name another output with `--output`")
+            }
+            Self::Pool(PoolError::Shape { .. }) => {
+                format!("{self}, or name another output with `--output`")
             }
             _ => self.to_string(),
         }
@@ -53,6 +59,8 @@ pub struct Answers {
     outputs: Vec<Output>,
     /// The model's own names for the places of its scores.
     own: Option<Vec<String>>,
+    /// Which tokens of the rows are text, a number for each.
+    mask: Option<Vec<f64>>,
 }
 
 #[derive(Debug, Clone)]
@@ -74,6 +82,12 @@ impl Answers {
     /// Of a model that names its classes, see [`class_names`](crate::class_names), or of one that does not.
     pub fn of_model(own: Option<Vec<String>>) -> Self {
         Self { own, ..Self::default() }
+    }
+
+    /// With the rows' [`ATTENTION_MASK`](crate::ATTENTION_MASK), if they have one.
+    #[must_use]
+    pub fn masked(self, mask: Option<Vec<f64>>) -> Self {
+        Self { mask, ..self }
     }
 
     /// Adds the outputs of `rows` rows. They may hold `batch` rows, of which the last ones only filled it up.
@@ -276,6 +290,22 @@ impl Answers {
             .map(|row| row.iter().map(|value| *value as f32).collect())
             .collect())
     }
+
+    /// One vector of each row's tokens: of the output that is named, else of the first that has some.
+    ///
+    /// # Errors
+    /// [`AnswerError`] if the output has none, or [`PoolError`].
+    pub fn pooled(&self, output: Option<&str>, pool: Pool) -> Result<Vec<Vec<f32>>, AnswerError> {
+        let first = || self.outputs.iter().find(|it| it.tokens().is_some());
+        let chosen = self.named(output)?.or_else(first).or(self.outputs.first());
+        let Some(chosen) = chosen else { return Ok(Vec::new()) };
+        let Values::Numbers(numbers) = &chosen.values else { return Err(chosen.texts("vectors")) };
+        let Some(sizes) = chosen.tokens() else {
+            let (name, shape) = (chosen.name.clone(), chosen.shape.clone());
+            return Err(PoolError::Shape { name, shape }.into());
+        };
+        Ok(pool.vectors(numbers, sizes, self.mask.as_deref())?)
+    }
 }
 
 impl Output {
@@ -287,6 +317,16 @@ impl Output {
     /// Whether it says the class itself, as a whole number or a text.
     fn names_classes(&self) -> bool {
         self.each() == 1 && !self.data_type.is_float()
+    }
+
+    /// The tokens of a row and the numbers of each, if it has vectors of tokens.
+    fn tokens(&self) -> Option<(usize, usize)> {
+        match *self.shape {
+            [tokens, width] if tokens.min(width) > 0 && self.data_type.is_float() => {
+                Some((tokens, width))
+            }
+            _ => None,
+        }
     }
 
     fn shaped(&self, what: &'static str, wanted: &'static str) -> AnswerError {

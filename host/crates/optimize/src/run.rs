@@ -9,7 +9,7 @@ use hospes_onnx::{Model, ModelRefused};
 
 use crate::compare::Compare;
 use crate::execute::{Executor, Metric, Named, Rows};
-use crate::gate::{self, Candidate, Limits, Measured, OnBackend, Original};
+use crate::gate::{self, Candidate, Limits, Measured, OnBackend, Original, Verdict};
 use crate::method::Method;
 use crate::passes::{self, PassError};
 use crate::report::{Report, Skipped, Tried};
@@ -23,6 +23,10 @@ const CALLS: std::ops::Range<usize> = 10..60;
 
 /// How long calls may be timed on a backend, all models together.
 const TIMING: Duration = Duration::from_secs(30);
+
+/// What is said of candidates that were refused by the vectors of tokens.
+const POOL: &str = "the vectors of all tokens were compared; if their users take the mean over `attention_mask`, compare that: \
+                    `--pool mean`";
 
 /// Why nothing can be tried.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -89,7 +93,8 @@ pub fn make<E: Executor>(
             }
             (_, Some(max), Some(rows), Some(backend)) => {
                 if calibrated.is_none() {
-                    calibrated = Some(Calibrated::new(executor, backend, base, rows)?);
+                    let metric = task.metric;
+                    calibrated = Some(Calibrated::new(executor, backend, base, (rows, metric))?);
                 }
                 match calibrated.as_mut().and_then(Option::as_mut) {
                     Some(calibrated) => calibrated.best(max, task.limits.loss_max, progress),
@@ -170,6 +175,7 @@ pub fn judge<E: Executor>(
         .and_then(|chosen| made.iter().find(|made| made.name == chosen.candidate).cloned());
     let tried =
         made.iter().map(|made| Tried { name: made.name.clone(), notes: made.notes.clone() });
+    let advice = (compare.could_pool() && verdicts.iter().any(Verdict::is_loss)).then_some(POOL);
     let report = Report {
         original: (&original).into(),
         rows: task.held_out.inputs.len(),
@@ -179,6 +185,7 @@ pub fn judge<E: Executor>(
         verdicts,
         skipped,
         chosen: chosen.map(|chosen| chosen.into()),
+        advice,
     };
     Ok((report, winner))
 }
