@@ -25,7 +25,7 @@ use hospes_cli::document::Force;
 use hospes_cli::failure::{During as _, Failure};
 use hospes_cli::screen::{Answer, Progress};
 use reported::Said;
-use subject::Model;
+use subject::{Model, load_on_first};
 
 /// Measure a model on held-out data.
 ///
@@ -419,20 +419,10 @@ impl Evaluate {
         progress.step("computing the reference");
         // Of several backends the first that takes it: a reference has one set of answers.
         let wanted = self.backend.map_or_else(|| evaluator.usable(), |backend| vec![backend]);
-        let mut refused = Failure::new("no backend is usable");
-        for backend in wanted {
-            match evaluator.load(bytes.clone(), backend).await {
-                Err(error) => {
-                    refused = Failure::from(error).during("the reference cannot be loaded");
-                }
-                Ok(loaded) => {
-                    let feed = loaded.feed(data, &self.pictures.preparation());
-                    let feed = feed.during(|| "the data do not fit the reference".into())?;
-                    return Ok(loaded.answers(&feed, |_| {}).await?);
-                }
-            }
-        }
-        Err(refused)
+        let loaded = load_on_first(evaluator, ("reference", bytes), &wanted).await?;
+        let feed = loaded.feed(data, &self.pictures.preparation());
+        let feed = feed.during(|| "the data do not fit the reference".into())?;
+        Ok(loaded.answers(&feed, |_| {}).await?)
     }
 
     async fn on_backends(

@@ -155,6 +155,35 @@ fn a_table_is_taken_by_the_columns_of_training() {
     assert!(said.contains("no column `a`, which the model was trained with"), "{said}");
 }
 
+#[test]
+fn a_model_that_no_backend_loads_is_explained_once_for_each() {
+    let desk = Desk::without_library();
+    let mut graph = Graph::new("cut");
+    let sizes = rows(&[2, 2]);
+    graph.inputs.push(ValueInfo::tensor("x", ElementType::FLOAT, &sizes));
+    // Tract has no determinants.
+    graph.nodes.push(Node::new("Det", &["x"], &["y"]));
+    graph.outputs.push(ValueInfo::tensor("y", ElementType::FLOAT, &sizes[..1]));
+    desk.write("cut.onnx", Model::new(graph, 17).write().expect("sound"));
+    desk.write("line.onnx", line());
+    desk.write("rows.csv", "a,b\n1,1\n2,0\n");
+    let run = |arguments: &[&str]| {
+        let output = desk.run(arguments);
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+        String::from_utf8([output.stdout, output.stderr].concat()).expect("text")
+    };
+    let data = ["--data", "rows.csv"];
+    let evaluate = [&["evaluate", "cut.onnx", "--backend", "tract"], &data[..]].concat();
+    let reference =
+        [&["evaluate", "line.onnx", "--reference", "cut.onnx", "--backend", "tract"], &data[..]];
+    let optimize = [&["optimize", "cut.onnx", "-o", "s.onnx"], &data[..]].concat();
+    for said in [run(&evaluate), run(&reference.concat()), run(&optimize)] {
+        for once in ["cannot be loaded", "`tract` cannot load it", "Det"] {
+            assert_eq!(said.matches(once).count(), 1, "{once}: {said}");
+        }
+    }
+}
+
 /// The vectors of tokens 0 to 3, of which 0 fills rows up. Takes the mask as encoders of texts do.
 fn encoder(vectors: [[f32; 2]; 4], takes_mask: bool) -> Vec<u8> {
     let sizes = ["n", "t"].map(|name| Size::Named(name.into()));

@@ -135,23 +135,23 @@ pub fn judge<E: Executor>(
     if task.held_out.inputs.is_empty() {
         return Err(OptimizeError::NoRows);
     }
-    let (mut sides, mut why) = (Vec::new(), String::new());
+    let (mut sides, mut refused) = (Vec::new(), Vec::new());
     for backend in executor.backends() {
         progress(&format!("timing {} models on {backend}", made.len() + 1));
         match Side::new(executor, backend, model, &made, task.held_out) {
             Ok(side) => sides.push(side),
-            Err(error) => why = error,
+            Err(error) => refused.push(format!("`{backend}`: {error}")),
         }
     }
     let times: Vec<_> = sides.iter().map(|side| (side.backend, side.original)).collect();
     let Some(fastest) = times.iter().min_by(|a, b| a.1.p50_ms.total_cmp(&b.1.p50_ms)) else {
-        return Err(OptimizeError::Original { error: why });
+        return Err(OptimizeError::Original { error: refused.join("; ") });
     };
     let (home, p50) = (fastest.0, fastest.1.p50_ms);
     let original = Original { bytes: model.len() as u64, times: times.clone() };
     // The fastest is measured first, and what is known of the original there need not be computed elsewhere.
     sides.sort_by_key(|side| side.backend != home);
-    let home = sides.first().ok_or(OptimizeError::Original { error: why })?;
+    let home = sides.first().expect("invariant: one of them is the fastest");
     progress(&format!("computing {} rows with the original", task.held_out.inputs.len()));
     let answers = home.answers(executor, &home.loaded, task.held_out);
     let answers = answers.map_err(|error| OptimizeError::Original { error })?;

@@ -4,8 +4,9 @@ use std::path::Path;
 
 use bytes::Bytes;
 
+use crate::backend::BackendKind;
 use crate::bundle;
-use crate::evaluate::{Subject, trained_columns};
+use crate::evaluate::{EvaluateError, Evaluator, Loaded, Subject, trained_columns};
 use crate::id::{Digest, ModelName};
 use hospes_cli::failure::{During as _, Failure};
 
@@ -72,6 +73,27 @@ impl Model {
 pub(in crate::cli) fn text_columns(model: &Bytes) -> Vec<String> {
     let columns = trained_columns(model).unwrap_or_default().into_iter();
     columns.filter(|column| !column.categories.is_empty()).map(|column| column.name).collect()
+}
+
+/// Loads a model on the first of these backends that takes it. If none does, the failure has a cause for each.
+pub(in crate::cli) async fn load_on_first(
+    evaluator: &Evaluator,
+    (what, bytes): (&str, &Bytes),
+    backends: &[BackendKind],
+) -> Result<Loaded, Failure> {
+    let mut refused = Vec::new();
+    for backend in backends {
+        match evaluator.load(bytes.clone(), *backend).await {
+            Ok(loaded) => return Ok(loaded),
+            // It names the backend itself.
+            Err(EvaluateError::Load(error)) => refused.push(Failure::from(*error).in_a_line()),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let Some(last) = refused.pop() else { return Err(Failure::new("no backend is usable")) };
+    let causes = refused.into_iter().rev();
+    let failure = causes.fold(Failure::new(last), |failure, cause| failure.during(cause));
+    Err(failure.during(format!("the {what} cannot be loaded")))
 }
 
 fn of_file(path: &Path) -> Result<Model, Failure> {
