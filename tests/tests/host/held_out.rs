@@ -2,7 +2,6 @@
 //! tract, which is part of the program.
 
 use std::io::Write as _;
-use std::path::Path;
 use std::sync::Arc;
 
 use hospes::data::write_npz;
@@ -153,6 +152,41 @@ fn a_table_is_taken_by_the_columns_of_training() {
     desk.write("less.csv", "b,y\nred,7\nblue,1.5\n");
     let said = desk.refused_on_tract(&["line.onnx", "--data", "less.csv"]);
     assert!(said.contains("no column `a`, which the model was trained with"), "{said}");
+}
+
+#[test]
+fn cosines_with_another_model_are_the_known_ones() {
+    let desk = Desk::without_library();
+    desk.write("same.onnx", model(&rows(&[2]), &[&[1.0, 0.0], &[0.0, 1.0]], &[0.0, 0.0], None));
+    // (a, b) becomes (a, a + b).
+    desk.write("sheared.onnx", model(&rows(&[2]), &[&[1.0, 1.0], &[0.0, 1.0]], &[0.0, 0.0], None));
+    desk.write("rows.csv", "a,b\n1,0\n0,1\n1,2\n");
+    let both = ["sheared.onnx", "--reference", "same.onnx", "--data", "rows.csv"];
+    let cosine = [&both[..], &["--metric", "cosine"]].concat();
+    let report = desk.evaluated(&cosine);
+    let figures = &report["runs"][0]["figures"];
+    let known = |member: &str, value: f64| {
+        let seen = figures[member].as_f64().unwrap_or_else(|| panic!("{member}: {report}"));
+        assert!((seen - value).abs() < 1e-9, "{member}: {seen}");
+    };
+    // Of (1, 0) and (1, 1); of (0, 1) twice; of (1, 2) and (1, 3).
+    let cosines = [0.5_f64.sqrt(), 1.0, 7.0 / 50.0_f64.sqrt()];
+    known("mean", cosines.iter().sum::<f64>() / 3.0);
+    known("lowest", cosines[0]);
+    // numpy.quantile(cosines, 0.01)
+    known("p01", 0.712_763_635_436_04);
+    assert_eq!((&figures["metric"], &figures["rows"]), (&json!("cosine"), &json!(3)), "{report}");
+    assert_eq!(report["reference"]["name"], "same.onnx", "{report}");
+    let own = ["same.onnx", "--reference", "same.onnx", "--data", "rows.csv", "--metric", "cosine"];
+    assert_eq!(desk.evaluated(&own)["runs"][0]["figures"]["lowest"], 1.0);
+    let said = desk.refused_on_tract(&["same.onnx", "--data", "rows.csv", "--metric", "cosine"]);
+    assert!(said.contains("name it with `--reference MODEL`"), "{said}");
+    // A vector without direction has no cosine.
+    desk.write("rows.csv", "a,b\n1,0\n0,0\n1,-1\n");
+    desk.write("moved.onnx", model(&rows(&[2]), &[&[1.0, 0.0], &[0.0, 1.0]], &[1.0, 0.0], None));
+    let moved = ["moved.onnx", "--reference", "same.onnx", "--data", "rows.csv"];
+    let said = desk.refused_on_tract(&[&moved[..], &["--metric", "cosine"]].concat());
+    assert!(said.contains("row 2") && said.contains("no direction"), "{said}");
 }
 
 #[test]
