@@ -17,7 +17,7 @@ use hospes::optimize::execute::{Named, Rows};
 use hospes::optimize::gate::{Loss, Refusal, Verdict};
 use hospes::optimize::{Executor, Limits, Made, Method, Report, Task, judge, make, passes};
 use serde_json::Value;
-use system_tests::{HostProcess, TestHost, oracle, workspace};
+use system_tests::{HostProcess, TestHost, oracle, oracle_json, workspace};
 
 /// ONNX Runtime in this process.
 struct Here(OnnxRuntime);
@@ -132,6 +132,27 @@ fn loss(report: &Report, name: Method) -> Loss {
     verdict(report, name).loss.unwrap_or_else(|| panic!("{name}: {}", report.table()))
 }
 
+/// The share of held-out rows to which models give the class of the float model: those that were made, and those of ONNX Runtime's tools.
+fn agreements(name: &str, files: &Files, made: &[Made]) -> Value {
+    let folder = files.folder.path();
+    for Made { name, bytes, .. } in made {
+        std::fs::write(folder.join(format!("{name}.onnx")), bytes).expect("written");
+    }
+    let float = workspace().join(format!("plugins/target/models/{name}/model.onnx"));
+    oracle_json("quantise.py", &[&float, folder])
+}
+
+/// How much less often than another quantiser's a model of ours may agree with the one that both made it of.
+const MARGIN: f64 = 0.01;
+
+#[track_caller]
+fn is_no_worse(found: &Value, ours: Method, theirs: &str) {
+    let of = |side: &str, name: &str| found[side][name].as_f64().expect("a share");
+    let (own, other) = (of("ours", ours.name()), of("theirs", theirs));
+    assert!(own >= other - MARGIN, "{found}");
+    assert!(other > 0.2, "theirs is no model to compare with: {found}");
+}
+
 #[test]
 fn a_small_net_keeps_what_it_is_and_what_wrecks_it_is_refused() {
     let (here, files) = (Here::start(), Files::fashion());
@@ -196,7 +217,12 @@ fn a_net_for_pictures_is_judged_by_its_answers_and_takes_no_dynamic_integers() {
     let limits = Limits { loss_max: 0.06, class_loss_max: 1.0, ..Limits::default() };
     let asked = Asked { held_out: &rows, calibration: Some(&calibration), limits };
     let original = model("efficientnet-lite0");
-    let report = asked.report(&here, &original, &[Method::Static8]);
+    let task = asked.task(&[Method::Static8]);
+    let (made, skipped) = make(&here, &original, &task, &mut |_| {}).expect("made");
+    let found = agreements("efficientnet-lite0", &files, &made);
+    is_no_worse(&found, Method::Static8, "static");
+    let judged = judge(&here, &original, (made, skipped), &task, &mut |_| {});
+    let (report, _) = judged.expect("judged");
     // How many answers stay depends on the processor: without VNNI, sums of 8-bit products can overflow. With fewer than these, the
     // pass itself is at fault. Whether it is enough, the gate says.
     let (answers, found) = (loss(&report, Method::Static8), verdict(&report, Method::Static8));
@@ -232,6 +258,19 @@ fn a_net_for_texts_is_judged_by_its_answers_and_takes_stored_integers() {
         let loses = matches!(verdict(&report, method).refused, Some(Refusal::Loss { .. }));
         assert_eq!(loses, loss(&report, method).bound > limits.loss_max, "{table}");
     }
+}
+
+#[test]
+fn methods_in_8_bits_agree_with_a_small_net_as_often_as_onnx_runtime_s_tools_do() {
+    let (here, files) = (Here::start(), Files::fashion());
+    let (rows, calibration) = (Rows::default(), files.rows("calibration", 128));
+    let limits = Limits::default();
+    let asked = Asked { held_out: &rows, calibration: Some(&calibration), limits };
+    let task = asked.task(&[Method::Dynamic8All, Method::Static8]);
+    let (made, _) = make(&here, &model("lenet"), &task, &mut |_| {}).expect("made");
+    let found = agreements("lenet", &files, &made);
+    is_no_worse(&found, Method::Dynamic8All, "dynamic");
+    is_no_worse(&found, Method::Static8, "static");
 }
 
 #[test]
