@@ -183,6 +183,11 @@ fn a_bundle_and_its_published_function_answer_as_the_file() {
     let published = ["acme/logistic", "--data", "held-out.csv", "--host", &host.address];
     let said = desk.refused(&published);
     assert!(said.contains("--yes"), "{said}");
+    // The host passes no names of columns on.
+    std::fs::write(desk.path("named.csv"), "a,b,c,d,colour,y\n1,2,3,4,red,0\n").expect("written");
+    let said = desk.refused(&["acme/logistic", "--data", "named.csv", "--host", &host.address]);
+    let fix = "does not say which columns it was trained with: evaluate its bundle or ONNX file";
+    assert!(said.contains(fix), "{said}");
     let report = desk.report(&[&published[..], &["--yes"]].concat());
     let run = &report["runs"][0];
     assert_eq!(

@@ -53,6 +53,10 @@ struct Output<'b> {
     data: &'b RawValue,
 }
 
+/// What to do about a table that a published function does not take as it is.
+const UNTOLD: &str = "a published function does not say which columns it was trained with: evaluate its bundle or ONNX file, which does; or give \
+     rows as it takes them, as `.npy` or `.npz`: numbers in the order of training, and for each text its place among the categories";
+
 impl Calls<'_> {
     /// Calls the model with every row.
     pub(super) fn run(
@@ -72,8 +76,11 @@ impl Calls<'_> {
             Failure::new(format!("`{model}` has no function of tensors that can be evaluated"))
                 .fix("evaluate its ONNX file or bundle")
         })?;
-        let feed = Feed::new(&signature, data, preparation);
-        let feed = feed.during(|| "the data do not fit the model".into())?;
+        let feed = Feed::new(&signature, data, preparation).map_err(|error| {
+            let failure = Failure::from(error).during("the data do not fit the model");
+            // What `hospes.columns` says of a file, the host does not pass on.
+            if is_table(data) { failure.fix(UNTOLD) } else { failure }
+        })?;
         // One row a call where the model takes one; otherwise as many as it may.
         let rows = feed.batch().unwrap_or(BATCH_ROWS).max(1);
         let calls = feed.rows().div_ceil(rows);
@@ -119,6 +126,11 @@ impl Calls<'_> {
         }
         self.context.screen.confirm(&format!("{text}. Call it?"))
     }
+}
+
+/// Whether rows come from a table, and not from arrays.
+fn is_table(data: &DataSet) -> bool {
+    data.columns().iter().all(|column| column.row_shape().is_empty())
 }
 
 fn signature(metadata: &Metadata) -> Option<ModelSignature> {
