@@ -16,7 +16,7 @@ use crate::convert::{EXPECTED, EXPECTED_LABELS};
 use crate::data::croissant::Croissant;
 use crate::data::{self, DataError, DataSet, LabelKind, Labels, PictureOptions, Problem};
 use crate::evaluate::{
-    Answers, Evaluator, Feed, Figures, Loaded, Metric, Preparation, RUNS, Report, Rows, Run,
+    Answers, Evaluator, Feed, Figures, Loaded, Metric, Pool, Preparation, RUNS, Report, Rows, Run,
     interleaved, judge, profile,
 };
 use crate::host::inference_settings;
@@ -25,7 +25,7 @@ use hospes_cli::document::Force;
 use hospes_cli::failure::{During as _, Failure};
 use hospes_cli::screen::{Answer, Progress};
 use reported::Said;
-use subject::Model;
+use subject::{Model, load_on_first};
 
 /// Measure a model on held-out data.
 ///
@@ -40,6 +40,7 @@ use subject::Model;
 #[command(
     after_long_help = "Example:\n  hospes evaluate iris.onnx --data held-out.csv --label species\n  \
     hospes evaluate small.onnx --data rows.npz --reference large.onnx --metric agreement\n  \
+    hospes evaluate small.onnx --data sentences.npz --reference minilm.onnx --pool mean\n  \
     hospes evaluate lenet.onnx --data fashion/t10k --divide 255 --plot confusion.svg --profile p.json"
 )]
 pub struct Evaluate {
@@ -52,6 +53,10 @@ pub struct Evaluate {
     /// What to measure [default: accuracy for classes, r2 for numbers, agreement with `--reference`].
     #[arg(long, value_enum)]
     metric: Option<MetricName>,
+    /// Compare one vector of each row, as users of a text encoder make it: the `mean` of its tokens' over `attention_mask`, or that of its
+    /// first token (`cls`). The metric is then `cosine`.
+    #[arg(long, value_name = "POOL", value_parser = pool)]
+    pool: Option<Pool>,
     /// The model to compare answers with, for `agreement` and `cosine`: an ONNX file or a bundle.
     #[arg(long, value_name = "MODEL")]
     reference: Option<String>,
@@ -156,6 +161,10 @@ enum MetricName {
 
 fn backend(name: &str) -> Result<BackendKind, String> {
     BackendKind::named(name).ok_or_else(|| "give `onnxruntime` or `tract`".to_owned())
+}
+
+pub(super) fn pool(name: &str) -> Result<Pool, String> {
+    Pool::named(name).ok_or_else(|| "give `mean` or `cls`".to_owned())
 }
 
 fn size(text: &str) -> Result<(u32, u32), String> {
@@ -263,18 +272,24 @@ impl Evaluate {
     }
 
     fn metric(&self, data: &DataSet) -> Result<Option<Metric>, Failure> {
-        let metric = match self.metric {
-            Some(MetricName::Accuracy) => Some(Metric::Accuracy),
-            Some(MetricName::Agreement) => Some(Metric::Agreement),
-            Some(MetricName::R2) => Some(Metric::R2),
-            Some(MetricName::Cosine) => Some(Metric::Cosine),
-            None if self.reference.is_some() => Some(Metric::Agreement),
-            None => data.labels().map(|labels| match labels.classes() {
+        let metric = match (self.metric, self.pool) {
+            (None | Some(MetricName::Cosine), Some(pool)) => Some(Metric::Pooled(pool)),
+            (Some(_), Some(_)) => {
+                return Err(Failure::new("`--pool` makes vectors, which `cosine` compares")
+                    .fix("measure `--metric cosine`, or leave `--pool` out"));
+            }
+            (Some(MetricName::Accuracy), _) => Some(Metric::Accuracy),
+            (Some(MetricName::Agreement), _) => Some(Metric::Agreement),
+            (Some(MetricName::R2), _) => Some(Metric::R2),
+            (Some(MetricName::Cosine), _) => Some(Metric::Cosine),
+            (None, _) if self.reference.is_some() => Some(Metric::Agreement),
+            (None, _) => data.labels().map(|labels| match labels.classes() {
                 Some(_) => Metric::Accuracy,
                 None => Metric::R2,
             }),
         };
-        let compares = matches!(metric, Some(Metric::Agreement | Metric::Cosine));
+        let compares =
+            matches!(metric, Some(Metric::Agreement | Metric::Cosine | Metric::Pooled(_)));
         match (metric, &self.reference) {
             (Some(metric), None) if compares => {
                 Err(crate::evaluate::JudgeError::NoReference { metric }.into())
@@ -404,20 +419,10 @@ impl Evaluate {
         progress.step("computing the reference");
         // Of several backends the first that takes it: a reference has one set of answers.
         let wanted = self.backend.map_or_else(|| evaluator.usable(), |backend| vec![backend]);
-        let mut refused = Failure::new("no backend is usable");
-        for backend in wanted {
-            match evaluator.load(bytes.clone(), backend).await {
-                Err(error) => {
-                    refused = Failure::from(error).during("the reference cannot be loaded");
-                }
-                Ok(loaded) => {
-                    let feed = loaded.feed(data, &self.pictures.preparation());
-                    let feed = feed.during(|| "the data do not fit the reference".into())?;
-                    return Ok(loaded.answers(&feed, |_| {}).await?);
-                }
-            }
-        }
-        Err(refused)
+        let loaded = load_on_first(evaluator, ("reference", bytes), &wanted).await?;
+        let feed = loaded.feed(data, &self.pictures.preparation());
+        let feed = feed.during(|| "the data do not fit the reference".into())?;
+        Ok(loaded.answers(&feed, |_| {}).await?)
     }
 
     async fn on_backends(

@@ -10,12 +10,12 @@ use bytes::Bytes;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::evaluate::Pictures;
+use super::evaluate::{Pictures, pool};
 use super::{MakeRuntime, serve};
 use crate::backend::BackendKind;
 use crate::convert::{EXPECTED, EXPECTED_LABELS};
 use crate::data::{self, DataSet, Options};
-use crate::evaluate::{Feed, ModelSignature};
+use crate::evaluate::{Feed, ModelSignature, Pool};
 use crate::onnx::{Model, Told};
 use crate::optimize::execute::{Metric, Rows};
 use crate::optimize::{Limits, Made, Method, Report, Task, judge, make};
@@ -37,7 +37,8 @@ use workers::Workers;
 #[derive(Debug, Args)]
 #[command(
     after_long_help = "Example:\n  hospes optimize model.onnx --data held-out.npz -o small.onnx\n  \
-    hospes optimize model.onnx --data held-out.npz --calibrate some.npz --max-loss 2% --plot all.svg -o small.onnx"
+    hospes optimize model.onnx --data held-out.npz --calibrate some.npz --max-loss 2% --plot all.svg -o small.onnx\n  \
+    hospes optimize minilm.onnx --data sentences.npz --pool mean -o small.onnx"
 )]
 pub struct Optimize {
     /// The model.
@@ -64,6 +65,10 @@ pub struct Optimize {
     /// Compare answers by `classes`, `r2` or `cosine` [default: as the model answers: `r2` for one number, `cosine` without classes].
     #[arg(long, value_parser = metric)]
     metric: Option<Metric>,
+    /// Compare one vector of each row, as users of a text encoder make it: the `mean` of its tokens' over `attention_mask`, or that of its
+    /// first token (`cls`). The metric is then `cosine`.
+    #[arg(long, value_name = "POOL", value_parser = pool)]
+    pool: Option<Pool>,
     #[command(flatten)]
     pictures: Pictures,
     /// Use only so many rows of each file.
@@ -108,6 +113,7 @@ impl Optimize {
     pub fn run(self, context: &Context, make_runtime: MakeRuntime) -> Result<Answer, Failure> {
         self.force.check_whole(&self.output)?;
         self.plot.as_deref().map_or(Ok(()), |plot| self.force.check_whole(plot))?;
+        let metric = self.metric()?;
         let model = std::fs::read(&self.model);
         let model = Bytes::from(model.map_err(|error| Failure::file("read", &self.model, &error))?);
         let told = Told::of_bytes(&model);
@@ -131,7 +137,7 @@ impl Optimize {
             methods: &methods,
             held_out: &held_out,
             calibration: calibration.as_ref(),
-            metric: self.metric,
+            metric,
             limits,
         };
         let bar = context.screen.spinner(&format!("optimising {}", self.model.display()));
@@ -144,6 +150,17 @@ impl Optimize {
             self.force.write(plot, report.plot().as_bytes())?;
         }
         self.answer(&report, best)
+    }
+
+    fn metric(&self) -> Result<Option<Metric>, Failure> {
+        match (self.metric, self.pool) {
+            (None | Some(Metric::Cosine), Some(pool)) => Ok(Some(Metric::Pooled(pool))),
+            (Some(_), Some(_)) => {
+                Err(Failure::new("`--pool` makes vectors, which `cosine` compares")
+                    .fix("compare by `--metric cosine`, or leave `--pool` out"))
+            }
+            (metric, None) => Ok(metric),
+        }
     }
 
     /// The held-out data, and those for calibration.

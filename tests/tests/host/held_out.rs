@@ -4,8 +4,10 @@
 use std::io::Write as _;
 use std::sync::Arc;
 
+use hospes::data::write_npz;
 use hospes::onnx::Model;
 use hospes::onnx::model::{ElementType, Graph, Node, Size, Tensor, ValueInfo};
+use hospes::tensor::DataType;
 use parquet::data_type::{DoubleType, Int64Type};
 use parquet::file::properties::WriterProperties;
 use parquet::file::writer::SerializedFileWriter;
@@ -150,6 +152,144 @@ fn a_table_is_taken_by_the_columns_of_training() {
     desk.write("less.csv", "b,y\nred,7\nblue,1.5\n");
     let said = desk.refused_on_tract(&["line.onnx", "--data", "less.csv"]);
     assert!(said.contains("no column `a`, which the model was trained with"), "{said}");
+}
+
+#[test]
+fn cosines_with_another_model_are_the_known_ones() {
+    let desk = Desk::without_library();
+    desk.write("same.onnx", model(&rows(&[2]), &[&[1.0, 0.0], &[0.0, 1.0]], &[0.0, 0.0], None));
+    // (a, b) becomes (a, a + b).
+    desk.write("sheared.onnx", model(&rows(&[2]), &[&[1.0, 1.0], &[0.0, 1.0]], &[0.0, 0.0], None));
+    desk.write("rows.csv", "a,b\n1,0\n0,1\n1,2\n");
+    let both = ["sheared.onnx", "--reference", "same.onnx", "--data", "rows.csv"];
+    let cosine = [&both[..], &["--metric", "cosine"]].concat();
+    let report = desk.evaluated(&cosine);
+    let figures = &report["runs"][0]["figures"];
+    let known = |member: &str, value: f64| {
+        let seen = figures[member].as_f64().unwrap_or_else(|| panic!("{member}: {report}"));
+        assert!((seen - value).abs() < 1e-9, "{member}: {seen}");
+    };
+    // Of (1, 0) and (1, 1); of (0, 1) twice; of (1, 2) and (1, 3).
+    let cosines = [0.5_f64.sqrt(), 1.0, 7.0 / 50.0_f64.sqrt()];
+    known("mean", cosines.iter().sum::<f64>() / 3.0);
+    known("lowest", cosines[0]);
+    // numpy.quantile(cosines, 0.01)
+    known("p01", 0.712_763_635_436_04);
+    assert_eq!((&figures["metric"], &figures["rows"]), (&json!("cosine"), &json!(3)), "{report}");
+    assert_eq!(report["reference"]["name"], "same.onnx", "{report}");
+    let own = ["same.onnx", "--reference", "same.onnx", "--data", "rows.csv", "--metric", "cosine"];
+    assert_eq!(desk.evaluated(&own)["runs"][0]["figures"]["lowest"], 1.0);
+    let said = desk.refused_on_tract(&["same.onnx", "--data", "rows.csv", "--metric", "cosine"]);
+    assert!(said.contains("name it with `--reference MODEL`"), "{said}");
+    // A vector without direction has no cosine.
+    desk.write("rows.csv", "a,b\n1,0\n0,0\n1,-1\n");
+    desk.write("moved.onnx", model(&rows(&[2]), &[&[1.0, 0.0], &[0.0, 1.0]], &[1.0, 0.0], None));
+    let moved = ["moved.onnx", "--reference", "same.onnx", "--data", "rows.csv"];
+    let said = desk.refused_on_tract(&[&moved[..], &["--metric", "cosine"]].concat());
+    assert!(said.contains("row 2") && said.contains("no direction"), "{said}");
+}
+
+#[test]
+fn a_model_that_no_backend_loads_is_explained_once_for_each() {
+    let desk = Desk::without_library();
+    let mut graph = Graph::new("cut");
+    let sizes = rows(&[2, 2]);
+    graph.inputs.push(ValueInfo::tensor("x", ElementType::FLOAT, &sizes));
+    // Tract has no determinants.
+    graph.nodes.push(Node::new("Det", &["x"], &["y"]));
+    graph.outputs.push(ValueInfo::tensor("y", ElementType::FLOAT, &sizes[..1]));
+    desk.write("cut.onnx", Model::new(graph, 17).write().expect("sound"));
+    desk.write("line.onnx", line());
+    desk.write("rows.csv", "a,b\n1,1\n2,0\n");
+    let run = |arguments: &[&str]| {
+        let output = desk.run(arguments);
+        assert_eq!(output.status.code(), Some(1), "{arguments:?}");
+        String::from_utf8([output.stdout, output.stderr].concat()).expect("text")
+    };
+    let data = ["--data", "rows.csv"];
+    let evaluate = [&["evaluate", "cut.onnx", "--backend", "tract"], &data[..]].concat();
+    let reference =
+        [&["evaluate", "line.onnx", "--reference", "cut.onnx", "--backend", "tract"], &data[..]];
+    let optimize = [&["optimize", "cut.onnx", "-o", "s.onnx"], &data[..]].concat();
+    for said in [run(&evaluate), run(&reference.concat()), run(&optimize)] {
+        for once in ["cannot be loaded", "`tract` cannot load it", "Det"] {
+            assert_eq!(said.matches(once).count(), 1, "{once}: {said}");
+        }
+    }
+}
+
+/// The vectors of tokens 0 to 3, of which 0 fills rows up. Takes the mask as encoders of texts do.
+fn encoder(vectors: [[f32; 2]; 4], takes_mask: bool) -> Vec<u8> {
+    let sizes = ["n", "t"].map(|name| Size::Named(name.into()));
+    let mut graph = Graph::new("encoder");
+    graph.inputs.push(ValueInfo::tensor("input_ids", ElementType::INT64, &sizes));
+    graph.initialisers.push(Tensor::new("vectors", &[4, 2], vectors.as_flattened()));
+    let gathered = if takes_mask { "gathered" } else { "last_hidden_state" };
+    graph.nodes.push(Node::new("Gather", &["vectors", "input_ids"], &[gathered]));
+    if takes_mask {
+        graph.inputs.push(ValueInfo::tensor("attention_mask", ElementType::INT64, &sizes));
+        graph.initialisers.push(Tensor::new("last", &[1], &[2_i64]));
+        graph.initialisers.push(Tensor::new("nothing", &[1], &[0.0_f32]));
+        let nodes = [
+            Node::new("Cast", &["attention_mask"], &["mask"]).with("to", 1_i64),
+            Node::new("Unsqueeze", &["mask", "last"], &["masks"]),
+            Node::new("Mul", &["masks", "nothing"], &["zeros"]),
+            Node::new("Add", &["gathered", "zeros"], &["last_hidden_state"]),
+        ];
+        graph.nodes.extend(nodes);
+    }
+    let sizes = [&sizes[..], &[Size::Fixed(2)]].concat();
+    graph.outputs.push(ValueInfo::tensor("last_hidden_state", ElementType::FLOAT, &sizes));
+    Model::new(graph, 17).write().expect("sound")
+}
+
+#[test]
+fn vectors_of_tokens_are_pooled_over_the_mask() {
+    let desk = Desk::without_library();
+    let first = [[9.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 1.0]];
+    let second = [[0.0, 9.0], [0.0, 1.0], [1.0, 0.0], [1.0, 0.0]];
+    for (name, vectors) in [("first.onnx", first), ("second.onnx", second)] {
+        desk.write(name, encoder(vectors, true));
+        desk.write(&format!("bare-{name}"), encoder(vectors, false));
+    }
+    let whole = |numbers: [i64; 6]| {
+        let data: Vec<u8> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
+        hospes::tensor::Tensor::new(DataType::I64, vec![2, 3], data.into()).expect("fits")
+    };
+    let (ids, mask) = (whole([1, 2, 0, 1, 3, 3]), whole([1, 1, 0, 1, 1, 1]));
+    let rows = write_npz([("input_ids", &ids), ("attention_mask", &mask)]).expect("written");
+    desk.write("rows.npz", rows);
+    desk.write("bare.npz", write_npz([("input_ids", &ids)]).expect("written"));
+    let both = ["second.onnx", "--reference", "first.onnx", "--data", "rows.npz"];
+    let cosine = |more: &[&str]| {
+        let report = desk.evaluated(&[&both[..], more].concat());
+        assert_eq!(report["metric"], report["runs"][0]["figures"]["metric"]);
+        let mean = report["runs"][0]["figures"]["mean"].as_f64().expect("a number");
+        (report["metric"].clone(), (mean * 1e6).round() / 1e6)
+    };
+    // The means are (1, 1) / 2 of both; then (3, 2) / 3 and (2, 1) / 3, whose cosine is 8 / sqrt(65).
+    assert_eq!(cosine(&["--pool", "mean"]), (json!("cosine (mean-pooled)"), 0.996_139));
+    // Of all numbers, with those of what fills up: 0, and 2 / sqrt(15).
+    assert_eq!(cosine(&["--metric", "cosine"]), (json!("cosine"), 0.258_199));
+    assert_eq!(cosine(&["--pool", "cls"]), (json!("cosine (first token)"), 0.0));
+    let table = desk.run(&[&["evaluate"], &both[..], &["--pool", "mean"]].concat());
+    let table = String::from_utf8_lossy(&table.stdout).into_owned();
+    assert!(table.contains("COSINE (MEAN-POOLED)") && table.contains("lowest 0.9923"), "{table}");
+    let optimize = ["optimize", "first.onnx", "--data", "rows.npz", "--only", "graph"];
+    let optimize = [&optimize[..], &["-o", "s.onnx", "--pool", "mean"]].concat();
+    assert_eq!(desk.json(1, &optimize)["compared_by"], "cosine (mean-pooled)");
+
+    let refused =
+        |arguments: &[&str]| desk.refused_on_tract(&[arguments, &["--pool", "mean"]].concat());
+    let bare = ["bare-second.onnx", "--reference", "bare-first.onnx", "--data", "bare.npz"];
+    let said = refused(&bare);
+    assert!(said.contains("the rows have no `attention_mask`"), "{said}");
+    let said = refused(&[&both[..], &["--metric", "accuracy"]].concat());
+    assert!(said.contains("`--pool` makes vectors, which `cosine` compares"), "{said}");
+    desk.write("line.onnx", line());
+    desk.write("rows.csv", "a,b\n1,1\n2,0\n");
+    let said = refused(&["line.onnx", "--reference", "line.onnx", "--data", "rows.csv"]);
+    assert!(said.contains("has shape [1] for a row") && said.contains("`--output`"), "{said}");
 }
 
 #[test]

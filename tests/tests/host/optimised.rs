@@ -17,7 +17,7 @@ use hospes::optimize::execute::{Named, Rows};
 use hospes::optimize::gate::{Loss, Refusal, Verdict};
 use hospes::optimize::{Executor, Limits, Made, Method, Report, Task, judge, make, passes};
 use serde_json::Value;
-use system_tests::{HostProcess, TestHost, oracle, workspace};
+use system_tests::{HostProcess, TestHost, oracle, oracle_json, workspace};
 
 /// ONNX Runtime in this process.
 struct Here(OnnxRuntime);
@@ -54,6 +54,13 @@ impl Executor for Here {
 fn model(name: &str) -> Bytes {
     let path = workspace().join(format!("plugins/target/models/{name}/model.onnx"));
     std::fs::read(path).expect("`make plugins` made it").into()
+}
+
+/// The encoder of sentences as it was before it was shipped with weights in 8 bits.
+fn sentence_encoder() -> Bytes {
+    let shipped = onnx::Model::read(model("minilm")).expect("whole");
+    let whole = passes::restore(&shipped).expect("applied").expect("stored weights").model;
+    whole.write().expect("whole").into()
 }
 
 /// Rows as files: held-out and for calibration.
@@ -125,6 +132,27 @@ fn loss(report: &Report, name: Method) -> Loss {
     verdict(report, name).loss.unwrap_or_else(|| panic!("{name}: {}", report.table()))
 }
 
+/// The share of held-out rows to which models give the class of the float model: those that were made, and those of ONNX Runtime's tools.
+fn agreements(name: &str, files: &Files, made: &[Made]) -> Value {
+    let folder = files.folder.path();
+    for Made { name, bytes, .. } in made {
+        std::fs::write(folder.join(format!("{name}.onnx")), bytes).expect("written");
+    }
+    let float = workspace().join(format!("plugins/target/models/{name}/model.onnx"));
+    oracle_json("quantise.py", &[&float, folder])
+}
+
+/// How much less often than another quantiser's a model of ours may agree with the one that both made it of.
+const MARGIN: f64 = 0.01;
+
+#[track_caller]
+fn is_no_worse(found: &Value, ours: Method, theirs: &str) {
+    let of = |side: &str, name: &str| found[side][name].as_f64().expect("a share");
+    let (own, other) = (of("ours", ours.name()), of("theirs", theirs));
+    assert!(own >= other - MARGIN, "{found}");
+    assert!(other > 0.2, "theirs is no model to compare with: {found}");
+}
+
 #[test]
 fn a_small_net_keeps_what_it_is_and_what_wrecks_it_is_refused() {
     let (here, files) = (Here::start(), Files::fashion());
@@ -189,7 +217,12 @@ fn a_net_for_pictures_is_judged_by_its_answers_and_takes_no_dynamic_integers() {
     let limits = Limits { loss_max: 0.06, class_loss_max: 1.0, ..Limits::default() };
     let asked = Asked { held_out: &rows, calibration: Some(&calibration), limits };
     let original = model("efficientnet-lite0");
-    let report = asked.report(&here, &original, &[Method::Static8]);
+    let task = asked.task(&[Method::Static8]);
+    let (made, skipped) = make(&here, &original, &task, &mut |_| {}).expect("made");
+    let found = agreements("efficientnet-lite0", &files, &made);
+    is_no_worse(&found, Method::Static8, "static");
+    let judged = judge(&here, &original, (made, skipped), &task, &mut |_| {});
+    let (report, _) = judged.expect("judged");
     // How many answers stay depends on the processor: without VNNI, sums of 8-bit products can overflow. With fewer than these, the
     // pass itself is at fault. Whether it is enough, the gate says.
     let (answers, found) = (loss(&report, Method::Static8), verdict(&report, Method::Static8));
@@ -212,10 +245,7 @@ fn a_net_for_texts_is_judged_by_its_answers_and_takes_stored_integers() {
     let (rows, calibration) = (files.rows("held-out", 40), files.rows("calibration", 16));
     let limits = Limits::default();
     let asked = Asked { held_out: &rows, calibration: Some(&calibration), limits };
-    // As it was before it was shipped with weights in 8 bits.
-    let shipped = onnx::Model::read(model("minilm")).expect("whole");
-    let whole = passes::restore(&shipped).expect("applied").expect("stored weights").model;
-    let whole = Bytes::from(whole.write().expect("whole"));
+    let whole = sentence_encoder();
     let methods = [Method::Store8, Method::Dynamic8, Method::Dynamic8Safe, Method::Static8];
     let report = asked.report(&here, &whole, &methods);
     let table = report.table();
@@ -228,6 +258,78 @@ fn a_net_for_texts_is_judged_by_its_answers_and_takes_stored_integers() {
         let loses = matches!(verdict(&report, method).refused, Some(Refusal::Loss { .. }));
         assert_eq!(loses, loss(&report, method).bound > limits.loss_max, "{table}");
     }
+}
+
+#[test]
+fn methods_in_8_bits_agree_with_a_small_net_as_often_as_onnx_runtime_s_tools_do() {
+    let (here, files) = (Here::start(), Files::fashion());
+    let (rows, calibration) = (Rows::default(), files.rows("calibration", 128));
+    let limits = Limits::default();
+    let asked = Asked { held_out: &rows, calibration: Some(&calibration), limits };
+    let task = asked.task(&[Method::Dynamic8All, Method::Static8]);
+    let (made, _) = make(&here, &model("lenet"), &task, &mut |_| {}).expect("made");
+    let found = agreements("lenet", &files, &made);
+    is_no_worse(&found, Method::Dynamic8All, "dynamic");
+    is_no_worse(&found, Method::Static8, "static");
+}
+
+#[test]
+fn sentences_are_judged_by_the_vectors_that_their_users_pool() {
+    let files = Files::of("sentences", "plugins/target/models/minilm/vocab.txt");
+    let whole = files.folder.path().join("whole.onnx");
+    std::fs::write(&whole, sentence_encoder()).expect("written");
+    let path = |path: PathBuf| path.to_str().expect("text").to_owned();
+    let (whole, data) = (path(whole), path(files.path("held-out")));
+    let out = path(files.folder.path().join("small.onnx"));
+    let json = |arguments: &[&str]| -> Value {
+        let runtime = ["--rows", "40", "--host-data", "target/runtime"];
+        let output = HostProcess::run(&[&["--json"], arguments, &runtime].concat());
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"))
+    };
+    let optimized = |methods: &str, max: f64, more: &[&str]| {
+        let max = max.to_string();
+        let start = ["optimize", &whole, "--data", &data, "-o", &out, "--force"];
+        let asked = ["--only", methods, "--max-loss", &max];
+        json(&[&start[..], &asked, more].concat())
+    };
+    // What stays of the answers depends on the processor. The gate follows what was measured.
+    let judged = |report: &Value, name: &str, max: f64| -> f64 {
+        let verdicts = report["verdicts"].as_array().expect("verdicts").iter();
+        let mut of = verdicts.filter(|verdict| verdict["candidate"] == name);
+        let found = of.find(|verdict| verdict["backend"] == "onnxruntime").expect("one");
+        let loss = &found["loss"];
+        let bound = loss["bound"].as_f64().unwrap_or_else(|| panic!("{report}"));
+        let reason = found["refused"]["reason"].as_str();
+        assert_eq!(matches!(reason, Some("loss" | "unproven")), bound > max, "{report}");
+        loss["value"].as_f64().expect("a number")
+    };
+    let (strict, usual) = (0.002, 0.01);
+    let tokens = optimized("dynamic8", strict, &[]);
+    let pooled = optimized("dynamic8,dynamic8-safe", usual, &["--pool", "mean"]);
+    assert_eq!(tokens["compared_by"], "cosine", "{tokens}");
+    assert_eq!(pooled["compared_by"], "cosine (mean-pooled)", "{pooled}");
+    let of_tokens = judged(&tokens, "dynamic8", strict);
+    let of_means = judged(&pooled, "dynamic8", usual);
+    assert!(of_means > of_tokens, "{of_tokens} {of_means}");
+    assert!(of_means >= 0.99 || !has_vnni(), "{pooled}");
+    // With weights of 7 bits, which every processor computes exactly.
+    assert!(judged(&pooled, "dynamic8-safe", usual) >= 0.99, "{pooled}");
+    // Only who is refused by the vectors of tokens is told.
+    let is_lost = |verdict: &Value| {
+        matches!(verdict["refused"]["reason"].as_str(), Some("loss" | "unproven"))
+    };
+    let told = tokens["advice"].as_str().is_some_and(|advice| advice.contains("`--pool mean`"));
+    assert_eq!(
+        told,
+        tokens["verdicts"].as_array().expect("verdicts").iter().any(is_lost),
+        "{tokens}"
+    );
+    assert!(pooled["advice"].is_null(), "{pooled}");
+    let shipped = path(workspace().join("plugins/target/models/minilm/model.onnx"));
+    let start = ["evaluate", &shipped, "--reference", &whole, "--data", &data, "--pool", "mean"];
+    let report = json(&[&start[..], &["--backend", "onnxruntime"]].concat());
+    assert_eq!(report["metric"], "cosine (mean-pooled)", "{report}");
+    assert!(report["runs"][0]["figures"]["lowest"].as_f64() >= Some(0.999), "{report}");
 }
 
 #[test]

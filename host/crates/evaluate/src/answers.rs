@@ -3,6 +3,8 @@
 use hospes_core::tensor::{DataType, Tensor};
 use hospes_data::{Classes, excerpt, listed};
 
+use crate::pool::{Pool, PoolError};
+
 /// Why outputs are no answers to rows.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum AnswerError {
@@ -30,6 +32,8 @@ pub enum AnswerError {
     Unknown { name: String, row: usize, seen: String },
     #[error("output `{name}` holds texts, and {what} need numbers")]
     Texts { name: String, what: &'static str },
+    #[error(transparent)]
+    Pool(#[from] PoolError),
 }
 
 impl AnswerError {
@@ -38,6 +42,9 @@ impl AnswerError {
         match self {
             Self::Shape { .. } | Self::Texts { .. } => {
                 format!("{self}: name another output with `--output`")
+            }
+            Self::Pool(PoolError::Shape { .. }) => {
+                format!("{self}, or name another output with `--output`")
             }
             _ => self.to_string(),
         }
@@ -51,6 +58,8 @@ pub struct Answers {
     outputs: Vec<Output>,
     /// The model's own names for the places of its scores; empty if it has none.
     own: Vec<String>,
+    /// Which tokens of the rows are text, a number for each.
+    mask: Option<Vec<f64>>,
 }
 
 #[derive(Debug, Clone)]
@@ -72,6 +81,12 @@ impl Answers {
     /// Of a model with these names for its classes, or with none.
     pub fn of_model(own: Vec<String>) -> Self {
         Self { own, ..Self::default() }
+    }
+
+    /// With the rows' [`ATTENTION_MASK`](crate::ATTENTION_MASK), if they have one.
+    #[must_use]
+    pub fn masked(self, mask: Option<Vec<f64>>) -> Self {
+        Self { mask, ..self }
     }
 
     /// Adds the outputs of `rows` rows. They may hold `batch` rows, of which the last ones only filled it up.
@@ -274,6 +289,22 @@ impl Answers {
             .map(|row| row.iter().map(|value| *value as f32).collect())
             .collect())
     }
+
+    /// One vector of each row's tokens: of the output that is named, else of the first that has some.
+    ///
+    /// # Errors
+    /// [`AnswerError`] if the output has none, or [`PoolError`].
+    pub fn pooled(&self, output: Option<&str>, pool: Pool) -> Result<Vec<Vec<f32>>, AnswerError> {
+        let first = || self.outputs.iter().find(|it| it.tokens().is_some());
+        let chosen = self.named(output)?.or_else(first).or(self.outputs.first());
+        let Some(chosen) = chosen else { return Ok(Vec::new()) };
+        let Values::Numbers(numbers) = &chosen.values else { return Err(chosen.texts("vectors")) };
+        let Some(sizes) = chosen.tokens() else {
+            let (name, shape) = (chosen.name.clone(), chosen.shape.clone());
+            return Err(PoolError::Shape { name, shape }.into());
+        };
+        Ok(pool.vectors(numbers, sizes, self.mask.as_deref())?)
+    }
 }
 
 impl Output {
@@ -285,6 +316,16 @@ impl Output {
     /// Whether it says the class itself, as a whole number or a text.
     fn names_classes(&self) -> bool {
         self.each() == 1 && !self.data_type.is_float()
+    }
+
+    /// The tokens of a row and the numbers of each, if it has vectors of tokens.
+    fn tokens(&self) -> Option<(usize, usize)> {
+        match *self.shape {
+            [tokens, width] if tokens.min(width) > 0 && self.data_type.is_float() => {
+                Some((tokens, width))
+            }
+            _ => None,
+        }
     }
 
     fn shaped(&self, what: &'static str, wanted: &'static str) -> AnswerError {

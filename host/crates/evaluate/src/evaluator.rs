@@ -186,7 +186,7 @@ impl Loaded {
         feed: &Feed<'_>,
         mut progress: impl FnMut(usize),
     ) -> Result<Answers, EvaluateError> {
-        let mut answers = Answers::of_model(self.told.classes.clone());
+        let mut answers = Answers::of_model(self.told.classes.clone()).masked(feed.mask());
         let step = feed.batch().unwrap_or(BATCH_ROWS).max(1);
         let backend = self.backend;
         for first in (0..feed.rows()).step_by(step) {

@@ -14,6 +14,7 @@ use hospes_inference::{ModelSignature, TensorSpec};
 use hospes_onnx::ToldColumn;
 
 use crate::elements::elements;
+use crate::pool::ATTENTION_MASK;
 use crate::trained::chosen;
 
 /// How pictures become numbers: each element is divided, then the mean is taken off and the result divided by the deviation.
@@ -176,6 +177,11 @@ impl<'d> Feed<'d> {
     /// Rows that the model takes at once, if its first dimension is fixed.
     pub fn batch(&self) -> Option<usize> {
         self.batch
+    }
+
+    /// The rows' attention mask, if they have one.
+    pub fn mask(&self) -> Option<Vec<f64>> {
+        self.data.column(ATTENTION_MASK)?.tensor.numbers()
     }
 
     /// The inputs of some rows. If the model takes a fixed number of them, the last row is repeated to fill it up.

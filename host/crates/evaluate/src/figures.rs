@@ -5,9 +5,10 @@ use hospes_evidence::{
     Agreement, Class, Confusion, ConfusionError, Interval, clopper_pearson, cosine,
     mean_absolute_error, quantile, r2, r2_interval, root_mean_square_error,
 };
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use crate::answers::{AnswerError, Answers};
+use crate::pool::Pool;
 
 /// The confidence of every interval.
 pub const CONFIDENCE: f64 = 0.95;
@@ -16,8 +17,7 @@ pub const CONFIDENCE: f64 = 0.95;
 const SEED: u64 = 7;
 
 /// What is measured.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Metric {
     /// The share of rows whose class is the label.
     Accuracy,
@@ -27,16 +27,26 @@ pub enum Metric {
     R2,
     /// The cosine between the vectors of two models.
     Cosine,
+    /// The same after the vectors of each row's tokens were made one.
+    Pooled(Pool),
+}
+
+impl Serialize for Metric {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
 }
 
 impl Metric {
-    /// Its name on the command line.
+    /// What reports call it, and the command line where it takes it by itself.
     pub fn name(self) -> &'static str {
         match self {
             Self::Accuracy => "accuracy",
             Self::Agreement => "agreement",
             Self::R2 => "r2",
             Self::Cosine => "cosine",
+            Self::Pooled(Pool::Mean) => "cosine (mean-pooled)",
+            Self::Pooled(Pool::Cls) => "cosine (first token)",
         }
     }
 
@@ -53,7 +63,7 @@ impl Metric {
         let has_numbers = match self {
             Self::Accuracy => labels.and_then(Labels::numbers).is_some(),
             Self::Agreement => true,
-            Self::R2 | Self::Cosine => false,
+            Self::R2 | Self::Cosine | Self::Pooled(_) => false,
         };
         Ok(if has_numbers && answers.is_single_number(output)? { Self::R2 } else { self })
     }
@@ -102,6 +112,8 @@ pub enum Figures {
     Accuracy(Accuracy),
     Agreement(Agreement),
     R2(R2),
+    /// Which of them, they say themselves.
+    #[serde(untagged)]
     Cosine(Cosine),
 }
 
@@ -130,6 +142,8 @@ pub struct R2 {
 
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Cosine {
+    /// Of the vectors as they are answered, or pooled.
+    pub metric: Metric,
     pub mean: f64,
     /// The lowest of all rows, and the value below which one row of a hundred is.
     pub lowest: f64,
@@ -192,8 +206,13 @@ pub fn judge(
                 .map(Figures::Agreement)
                 .ok_or(JudgeError::Rows { reference: first.len(), rows })
         }
-        Metric::Cosine => {
-            cosines(same_rows(reference?, answers)?, answers, output).map(Figures::Cosine)
+        Metric::Cosine | Metric::Pooled(_) => {
+            let reference = same_rows(reference?, answers)?;
+            let vectors = |answers: &Answers| match metric {
+                Metric::Pooled(pool) => answers.pooled(output, pool),
+                _ => answers.vectors(output),
+            };
+            cosines(metric, &vectors(reference)?, &vectors(answers)?).map(Figures::Cosine)
         }
     }
 }
@@ -270,18 +289,14 @@ fn explained(truth: &[f64], predicted: &[f64]) -> Result<R2, JudgeError> {
     })
 }
 
-fn cosines(
-    reference: &Answers,
-    answers: &Answers,
-    output: Option<&str>,
-) -> Result<Cosine, JudgeError> {
-    let (first, second) = (reference.vectors(output)?, answers.vectors(output)?);
+fn cosines(metric: Metric, first: &[Vec<f32>], second: &[Vec<f32>]) -> Result<Cosine, JudgeError> {
     let mut values = Vec::with_capacity(first.len());
-    for (row, (a, b)) in first.iter().zip(&second).enumerate() {
+    for (row, (a, b)) in first.iter().zip(second).enumerate() {
         let wrong = || JudgeError::NoCosine { row: row + 1, first: a.len(), second: b.len() };
         values.push(cosine(a, b).ok_or_else(wrong)?);
     }
     Ok(Cosine {
+        metric,
         mean: values.iter().sum::<f64>() / values.len().max(1) as f64,
         lowest: quantile(&values, 0.0).unwrap_or_default(),
         p01: quantile(&values, 0.01).unwrap_or_default(),

@@ -2,10 +2,10 @@
 //! same rows has the same accuracy in both.
 
 use hospes_data::{Classes, Labels};
-use hospes_evaluate::{self as evaluate, AnswerError};
+use hospes_evaluate::{self as evaluate, AnswerError, Pool};
 use hospes_evidence::r2;
 
-use crate::execute::{Metric, Named, Rows, cosine};
+use crate::execute::{Metric, Named, Rows, cosine, has_tokens};
 use crate::gate::Answers;
 
 /// What candidates are compared with.
@@ -19,6 +19,7 @@ enum With<'r> {
     Classes(evaluate::Answers),
     Numbers { truth: Option<Vec<f64>>, original: Vec<f64> },
     Vectors(Vec<Named>),
+    Pooled { pool: Pool, original: Vec<Vec<f32>> },
 }
 
 impl<'r> Compare<'r> {
@@ -33,6 +34,10 @@ impl<'r> Compare<'r> {
     ) -> Result<Self, String> {
         let with = match (metric, &rows.labels) {
             (Metric::Cosine, _) => With::Vectors(original),
+            (Metric::Pooled(pool), _) => {
+                let original = rows.read(&original).and_then(|it| it.pooled(None, pool));
+                With::Pooled { pool, original: original.map_err(|error| error.to_string())? }
+            }
             (Metric::Classes, Some(Labels::Classes(labels))) => {
                 let (_, original) = rows
                     .read(&original)
@@ -92,6 +97,14 @@ impl<'r> Compare<'r> {
                 let cosines = pairs.map(|(one, other)| cosine(one, other).unwrap_or(-1.0));
                 Ok(Answers::Cosines(cosines.collect()))
             }
+            With::Pooled { pool, original } => {
+                let found = read().and_then(|it| it.pooled(None, *pool));
+                let found = found.map_err(|error| error.to_string())?;
+                let pairs = original.iter().zip(&found);
+                let cosines =
+                    pairs.map(|(one, other)| hospes_evidence::cosine(one, other).unwrap_or(-1.0));
+                Ok(Answers::Cosines(cosines.collect()))
+            }
         }
     }
 
@@ -101,8 +114,15 @@ impl<'r> Compare<'r> {
             With::Truth { .. } => "accuracy",
             With::Classes(_) => "agreement",
             With::Numbers { .. } => "r2",
-            With::Vectors(_) => "cosine",
+            With::Vectors(_) => evaluate::Metric::Cosine.name(),
+            With::Pooled { pool, .. } => evaluate::Metric::Pooled(*pool).name(),
         }
+    }
+
+    /// Whether vectors of tokens are compared that could be pooled first, as those who use them do.
+    pub(crate) fn could_pool(&self) -> bool {
+        let With::Vectors(original) = &self.with else { return false };
+        original.first().is_some_and(has_tokens) && self.rows.mask(1).is_some()
     }
 }
 

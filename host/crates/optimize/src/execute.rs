@@ -5,7 +5,7 @@ use hospes_core::backend::BackendKind;
 use hospes_core::tensor::{DataType, Tensor};
 use hospes_data::Labels;
 use hospes_evaluate as evaluate;
-use hospes_evaluate::{AnswerError, Answers};
+use hospes_evaluate::{ATTENTION_MASK, AnswerError, Answers, Pool};
 
 /// The inputs of a call, or its outputs, by name.
 pub type Named = Vec<(String, Tensor)>;
@@ -52,6 +52,8 @@ pub enum Metric {
     Numbers,
     /// By the cosine between the numbers.
     Cosine,
+    /// By the cosine between the one vectors that are pooled from those of each row's tokens.
+    Pooled(Pool),
 }
 
 impl Rows {
@@ -60,11 +62,24 @@ impl Rows {
     /// # Errors
     /// [`AnswerError`], e.g. if their shape depends on the row.
     pub fn read(&self, found: &[Named]) -> Result<Answers, AnswerError> {
-        let mut answers = Answers::of_model(self.classes.clone());
+        let mask = self.mask(found.len());
+        let mut answers = Answers::of_model(self.classes.clone()).masked(mask);
         for outputs in found {
             answers.add(outputs.clone(), 1, self.batch.unwrap_or(1))?;
         }
         Ok(answers)
+    }
+
+    /// The attention mask of the first rows, if they have one.
+    pub(crate) fn mask(&self, rows: usize) -> Option<Vec<f64>> {
+        let of = |inputs: &Named| {
+            let (_, mask) = inputs.iter().find(|(name, _)| name == ATTENTION_MASK)?;
+            let mut numbers = mask.numbers()?;
+            numbers.truncate(numbers.len() / self.batch.unwrap_or(1).max(1));
+            Some(numbers)
+        };
+        let masks: Option<Vec<Vec<f64>>> = self.inputs.iter().take(rows).map(of).collect();
+        masks.filter(|masks| !masks.is_empty()).map(|masks| masks.concat())
     }
 
     /// How answers like these are best compared: a model of one number by the number, one with a class for each row by the class.
@@ -96,6 +111,12 @@ pub fn cosine(one: &Named, other: &Named) -> Option<f64> {
     let floats = |answer: &Named| answer.iter().find_map(|(_, tensor)| floats(tensor));
     let (one, other) = (floats(one)?, floats(other)?);
     hospes_evidence::cosine(&one, &other)
+}
+
+/// Whether that output has a vector for each token.
+pub(crate) fn has_tokens(answer: &Named) -> bool {
+    let first = answer.iter().find(|(_, tensor)| tensor.data_type() == DataType::F32);
+    first.is_some_and(|(_, tensor)| tensor.shape().len() == 3)
 }
 
 #[cfg(test)]

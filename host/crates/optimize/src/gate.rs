@@ -133,6 +133,13 @@ pub struct Verdict {
     pub refused: Option<Refusal>,
 }
 
+impl Verdict {
+    /// Whether it was refused for what was lost on all rows.
+    pub(crate) fn is_loss(&self) -> bool {
+        matches!(self.refused, Some(Refusal::Loss { .. } | Refusal::Unproven { .. }))
+    }
+}
+
 /// Judges a candidate on each backend.
 pub fn judge(original: &Original, candidate: &Candidate, limits: &Limits) -> Vec<Verdict> {
     let size = candidate.bytes as f64 / original.bytes.max(1) as f64;

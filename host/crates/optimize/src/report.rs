@@ -16,7 +16,7 @@ pub struct Report {
     pub original: OriginalReport,
     /// Held-out rows.
     pub rows: usize,
-    /// `accuracy`, `agreement`, `r2` or `cosine`.
+    /// `accuracy`, `agreement`, `r2`, `cosine`, or `cosine (mean-pooled)` and its like.
     pub compared_by: &'static str,
     pub limits: Limits,
     pub tried: Vec<Tried>,
@@ -25,6 +25,8 @@ pub struct Report {
     pub skipped: Vec<Skipped>,
     /// What replaces the original; `None`: keep it.
     pub chosen: Option<Chosen>,
+    /// What else to try.
+    pub advice: Option<&'static str>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -77,8 +79,10 @@ impl From<&Original> for OriginalReport {
 impl Report {
     /// As people read it: a line for each candidate and backend, then why each was refused.
     pub fn table(&self) -> String {
+        // Names such as `cosine (mean-pooled)` are wider than their figures.
+        let width = self.compared_by.len().max(9);
         let mut table = format!(
-            "{:<14} {:<12} {:>10} {:>9} {:>9} {:>9} {:>8} {:>8} {:>8}  {}\n",
+            "{:<14} {:<12} {:>10} {:>9} {:>9} {:>width$} {:>8} {:>8} {:>8}  {}\n",
             "model",
             "backend",
             "size",
@@ -101,7 +105,7 @@ impl Report {
             );
         }
         for verdict in &self.verdicts {
-            table += &line(verdict, self.chosen.as_ref());
+            table += &line(verdict, self.chosen.as_ref(), width);
         }
         for verdict in &self.verdicts {
             if let Some(refused) = &verdict.refused {
@@ -111,6 +115,9 @@ impl Report {
         }
         for Skipped { name, why } in &self.skipped {
             let _ = writeln!(table, "{name} was not tried: {why}");
+        }
+        if let Some(advice) = self.advice {
+            let _ = writeln!(table, "{advice}");
         }
         table
     }
@@ -129,7 +136,7 @@ impl Report {
     }
 }
 
-fn line(verdict: &Verdict, chosen: Option<&Chosen>) -> String {
+fn line(verdict: &Verdict, chosen: Option<&Chosen>, width: usize) -> String {
     let time = |of: fn(&Timing) -> f64| {
         verdict.times.as_ref().map_or("-".into(), |times| format!("{:.2}", of(times)))
     };
@@ -153,7 +160,7 @@ fn line(verdict: &Verdict, chosen: Option<&Chosen>) -> String {
         Some(Refusal::NoWin { .. }) => "refused: no win",
     };
     format!(
-        "{:<14} {:<12} {:>10} {:>9} {:>9} {value:>9} {lost:>8} {bound:>8} {class:>8}  {said}\n",
+        "{:<14} {:<12} {:>10} {:>9} {:>9} {value:>width$} {lost:>8} {bound:>8} {class:>8}  {said}\n",
         verdict.candidate,
         verdict.backend.name(),
         about_bytes(verdict.bytes),

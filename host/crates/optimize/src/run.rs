@@ -9,7 +9,7 @@ use hospes_onnx::{Model, ModelRefused};
 
 use crate::compare::Compare;
 use crate::execute::{Executor, Metric, Named, Rows};
-use crate::gate::{self, Candidate, Limits, Measured, OnBackend, Original};
+use crate::gate::{self, Candidate, Limits, Measured, OnBackend, Original, Verdict};
 use crate::method::Method;
 use crate::passes::{self, PassError};
 use crate::report::{Report, Skipped, Tried};
@@ -23,6 +23,10 @@ const CALLS: std::ops::Range<usize> = 10..60;
 
 /// How long calls may be timed on a backend, all models together.
 const TIMING: Duration = Duration::from_secs(30);
+
+/// What is said of candidates that were refused by the vectors of tokens.
+const POOL: &str = "the vectors of all tokens were compared; if their users take the mean over `attention_mask`, compare that: \
+                    `--pool mean`";
 
 /// Why nothing can be tried.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -89,7 +93,8 @@ pub fn make<E: Executor>(
             }
             (_, Some(max), Some(rows), Some(backend)) => {
                 if calibrated.is_none() {
-                    calibrated = Some(Calibrated::new(executor, backend, base, rows)?);
+                    let metric = task.metric;
+                    calibrated = Some(Calibrated::new(executor, backend, base, (rows, metric))?);
                 }
                 match calibrated.as_mut().and_then(Option::as_mut) {
                     Some(calibrated) => calibrated.best(max, task.limits.loss_max, progress),
@@ -130,23 +135,23 @@ pub fn judge<E: Executor>(
     if task.held_out.inputs.is_empty() {
         return Err(OptimizeError::NoRows);
     }
-    let (mut sides, mut why) = (Vec::new(), String::new());
+    let (mut sides, mut refused) = (Vec::new(), Vec::new());
     for backend in executor.backends() {
         progress(&format!("timing {} models on {backend}", made.len() + 1));
         match Side::new(executor, backend, model, &made, task.held_out) {
             Ok(side) => sides.push(side),
-            Err(error) => why = error,
+            Err(error) => refused.push(format!("`{backend}`: {error}")),
         }
     }
     let times: Vec<_> = sides.iter().map(|side| (side.backend, side.original)).collect();
     let Some(fastest) = times.iter().min_by(|a, b| a.1.p50_ms.total_cmp(&b.1.p50_ms)) else {
-        return Err(OptimizeError::Original { error: why });
+        return Err(OptimizeError::Original { error: refused.join("; ") });
     };
     let (home, p50) = (fastest.0, fastest.1.p50_ms);
     let original = Original { bytes: model.len() as u64, times: times.clone() };
     // The fastest is measured first, and what is known of the original there need not be computed elsewhere.
     sides.sort_by_key(|side| side.backend != home);
-    let home = sides.first().ok_or(OptimizeError::Original { error: why })?;
+    let home = sides.first().expect("invariant: one of them is the fastest");
     progress(&format!("computing {} rows with the original", task.held_out.inputs.len()));
     let answers = home.answers(executor, &home.loaded, task.held_out);
     let answers = answers.map_err(|error| OptimizeError::Original { error })?;
@@ -170,6 +175,7 @@ pub fn judge<E: Executor>(
         .and_then(|chosen| made.iter().find(|made| made.name == chosen.candidate).cloned());
     let tried =
         made.iter().map(|made| Tried { name: made.name.clone(), notes: made.notes.clone() });
+    let advice = (compare.could_pool() && verdicts.iter().any(Verdict::is_loss)).then_some(POOL);
     let report = Report {
         original: (&original).into(),
         rows: task.held_out.inputs.len(),
@@ -179,6 +185,7 @@ pub fn judge<E: Executor>(
         verdicts,
         skipped,
         chosen: chosen.map(|chosen| chosen.into()),
+        advice,
     };
     Ok((report, winner))
 }

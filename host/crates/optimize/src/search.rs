@@ -36,6 +36,8 @@ pub struct Calibrated<'c, E: Executor> {
     backend: BackendKind,
     model: &'c Model,
     rows: &'c Rows,
+    /// How answers are compared if somebody has said it.
+    metric: Option<Metric>,
     ranges: Ranges,
     /// The answers of the model to the rows.
     answers: Vec<Named>,
@@ -52,7 +54,7 @@ impl<'c, E: Executor> Calibrated<'c, E> {
         executor: &'c E,
         backend: BackendKind,
         model: &'c Model,
-        rows: &'c Rows,
+        (rows, metric): (&'c Rows, Option<Metric>),
     ) -> Result<Option<Self>, OptimizeError> {
         let Some((observed, values)) = passes::observe(model) else { return Ok(None) };
         let failed = |error| OptimizeError::Calibration { error };
@@ -75,7 +77,7 @@ impl<'c, E: Executor> Calibrated<'c, E> {
             answers.push(outputs);
         }
         let sensitive = None;
-        Ok(Some(Self { executor, backend, model, rows, ranges, answers, sensitive }))
+        Ok(Some(Self { executor, backend, model, rows, metric, ranges, answers, sensitive }))
     }
 
     /// The model in 8 bits with as few layers in floats as answer the calibration rows with at most this loss, or else with the number of
@@ -151,10 +153,12 @@ impl<'c, E: Executor> Calibrated<'c, E> {
         let answers = &self.answers[..found.len()];
         // What the model answers counts, not what is right.
         let (batch, classes) = (self.rows.batch, self.rows.classes.clone());
-        let rows = Rows { batch, classes, ..Rows::default() };
-        let metric = match rows.metric(answers) {
-            Metric::Classes if is_fine => Metric::Cosine,
-            metric => metric,
+        let inputs = self.rows.inputs[..found.len()].to_vec();
+        let rows = Rows { inputs, batch, classes, ..Rows::default() };
+        let metric = match (self.metric, rows.metric(answers)) {
+            (Some(pooled @ Metric::Pooled(_)), _) => pooled,
+            (_, Metric::Classes) if is_fine => Metric::Cosine,
+            (_, metric) => metric,
         };
         let compared = Compare::new(&rows, answers.to_vec(), metric);
         let compared = compared.and_then(|compare| compare.with(&found));

@@ -86,7 +86,7 @@ impl Calls<'_> {
         let calls = feed.rows().div_ceil(rows);
         self.tell(model, calls, feed.rows())?;
         let progress = self.context.screen.spinner(&format!("calling {model}"));
-        let mut answers = Answers::default();
+        let mut answers = Answers::default().masked(feed.mask());
         let mut times = Vec::with_capacity(calls);
         for first in (0..feed.rows()).step_by(rows) {
             let last = (first + rows).min(feed.rows());

@@ -4,8 +4,9 @@ use std::path::Path;
 
 use bytes::Bytes;
 
+use crate::backend::BackendKind;
 use crate::bundle;
-use crate::evaluate::Subject;
+use crate::evaluate::{EvaluateError, Evaluator, Loaded, Subject};
 use crate::id::{Digest, ModelName};
 use crate::onnx::Told;
 use hospes_cli::failure::{During as _, Failure};
@@ -67,6 +68,27 @@ impl Model {
             Self::Published { .. } => &[],
         }
     }
+}
+
+/// Loads a model on the first of these backends that takes it. If none does, the failure has a cause for each.
+pub(in crate::cli) async fn load_on_first(
+    evaluator: &Evaluator,
+    (what, bytes): (&str, &Bytes),
+    backends: &[BackendKind],
+) -> Result<Loaded, Failure> {
+    let mut refused = Vec::new();
+    for backend in backends {
+        match evaluator.load(bytes.clone(), *backend).await {
+            Ok(loaded) => return Ok(loaded),
+            // It names the backend itself.
+            Err(EvaluateError::Load(error)) => refused.push(Failure::from(*error).in_a_line()),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let Some(last) = refused.pop() else { return Err(Failure::new("no backend is usable")) };
+    let causes = refused.into_iter().rev();
+    let failure = causes.fold(Failure::new(last), |failure, cause| failure.during(cause));
+    Err(failure.during(format!("the {what} cannot be loaded")))
 }
 
 fn of_file(path: &Path) -> Result<Model, Failure> {

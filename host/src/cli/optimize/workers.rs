@@ -3,13 +3,14 @@
 use bytes::Bytes;
 use tokio::runtime::Runtime;
 
+use super::super::evaluate::subject::load_on_first;
 use crate::backend::BackendKind;
 use crate::config::Config;
 use crate::evaluate::{Evaluator, Loaded, ModelSignature};
 use crate::host::inference_settings;
 use crate::optimize::Executor;
 use crate::optimize::execute::Named;
-use hospes_cli::failure::{During as _, Failure};
+use hospes_cli::failure::Failure;
 
 /// Workers that compute models.
 pub(super) struct Workers {
@@ -26,15 +27,9 @@ impl Workers {
 
     /// What callers give the model, on the first backend that takes it.
     pub(super) fn signature(&self, model: &Bytes) -> Result<ModelSignature, Failure> {
-        let mut refused = Failure::new("no backend is usable");
-        for backend in self.evaluator.usable() {
-            let loading = self.evaluator.load(model.clone(), backend);
-            match self.runtime.block_on(loading).during(|| "the model cannot be loaded".into()) {
-                Ok(loaded) => return Ok(loaded.signature().clone()),
-                Err(failure) => refused = failure,
-            }
-        }
-        Err(refused)
+        let backends = self.evaluator.usable();
+        let loading = load_on_first(&self.evaluator, ("model", model), &backends);
+        Ok(self.runtime.block_on(loading)?.signature().clone())
     }
 }
 
