@@ -55,6 +55,7 @@ test:
 	cd plugins && CARGO_TARGET_DIR=../target/plugins-native $(CARGO) test --quiet
 	@$(CARGO) nextest --version >/dev/null 2>&1 || $(CARGO) install --locked --quiet cargo-nextest
 	$(CARGO) nextest run --workspace
+	@tests/lifecycle >target/lifecycle.log 2>&1 || { cat target/lifecycle.log; exit 1; }
 
 # What tests need that is not compiled here: samples, other people's clients, and libraries to compare answers with.
 .PHONY: downloads
