@@ -1,5 +1,5 @@
 //! What trainings read: folders of pictures and Parquet tables, from the files to a model that `hospes evaluate` finds as good as its
-//! report says.
+//! report says, and what libraries of Python look up.
 
 use std::path::Path;
 
@@ -125,4 +125,27 @@ fn a_parquet_table_trains_a_model_that_is_measured_as_reported() {
     let output = train(folder.path(), &["counted.toml", "--out", "gap"]);
     refused(&output, "column `a` of data set `train` misses 1 cells, the first in row 17");
     assert!(!folder.path().join("gap/model.onnx").exists());
+}
+
+/// What TensorFlow does when it is imported: it ends the process where it cannot.
+const AS_TENSORFLOW: &str = "import os, shutil, sys\n\
+    if 'python' in os.readlink('/proc/self/exe'): open('/proc/self/cmdline').close()\n\
+    shutil.copy(sys.argv[1], os.environ['SM_MODEL_DIR'] + '/model.onnx')\n";
+
+#[test]
+fn a_script_that_looks_itself_up_as_tensorflow_does_is_trained_confined() {
+    let folder = tempfile::tempdir().expect("a folder");
+    write(&folder.path().join("data.csv"), "x,y\n1,a\n");
+    write(&folder.path().join("made.onnx"), system_tests::simple());
+    write(&folder.path().join("train.py"), AS_TENSORFLOW);
+    let environment = built("oracle");
+    let of_environment = environment.join("bin/python").display().to_string();
+    for python in ["python3", &of_environment] {
+        let recipe = format!(
+            "[data]\ntrain = {{ path = \"data.csv\" }}\n[command]\nargv = [\"{python}\", \"train.py\", \"made.onnx\"]\n"
+        );
+        write(&folder.path().join("recipe.toml"), recipe);
+        let report = report(&train(folder.path(), &["recipe.toml", "--force"]));
+        assert_eq!(report["confined"], true, "{report}");
+    }
 }
