@@ -25,7 +25,7 @@ use workers::Workers;
 ///
 /// XGBoost's JSON and UBJSON and LightGBM's text are read as data. Models of scikit-learn, PyTorch and Keras are exported by their own
 /// library in a Python environment: without network, and with access to the model, the rows and one folder only. A pickle can run any
-/// code, so it needs `--allow-pickle`. Our tests do not run the export of Keras.
+/// code, so it needs `--allow-pickle`.
 ///
 /// The rows go through the source and through the ONNX file on each backend of this machine. Unless labels are equal and numbers differ
 /// by at most 1e-5, there is no file and the exit code is 1. For XGBoost and LightGBM the rows' file has the source's own answers in an

@@ -28,7 +28,15 @@ const REQUIREMENTS: [(Source, &str); 3] = [
         "numpy==2.3.5\nscikit-learn==1.9.1\nskl2onnx==1.20.0\nskops==0.16.0\njoblib==1.6.0\npandas==3.1.1\n",
     ),
     (Source::Torch, "numpy==2.3.5\ntorch==2.15.0\nonnx==1.23.2\nonnxscript==0.7.2\n"),
-    (Source::Keras, "numpy==2.3.5\nkeras==3.15.1\ntensorflow==2.21.0\ntf2onnx==1.17.0\n"),
+    (
+        Source::Keras,
+        // TensorFlow without its parts for GPUs, which is only there for these processors.
+        if cfg!(target_arch = "x86_64") {
+            "numpy==2.3.5\nkeras==3.15.1\ntensorflow-cpu==2.21.0\ntf2onnx==1.17.0\n"
+        } else {
+            "numpy==2.3.5\nkeras==3.15.1\ntensorflow==2.21.0\ntf2onnx==1.17.0\n"
+        },
+    ),
 ];
 
 const EXPORT: &str = include_str!("../scripts/export.py");
