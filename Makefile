@@ -15,7 +15,7 @@ SPEECH := target/samples/speech
 FASHION := target/samples/fashion
 RUNTIME := target/runtime
 
-.PHONY: help demo lifecycle test cases lint bench dist fuzz plugins trainer
+.PHONY: help demo lifecycle test cases converters lint bench dist fuzz plugins trainer
 .DELETE_ON_ERROR:
 
 help:
@@ -23,6 +23,7 @@ help:
 	@echo 'make lifecycle  from a data set to a trained, optimised, signed and served model'
 	@echo 'make test    every check and test'
 	@echo 'make cases   the small inputs in tests/cases that once went wrong'
+	@echo 'make converters  models of scikit-learn, PyTorch and Keras in Python environments that hospes makes: several GB, removed afterwards'
 	@echo 'make bench   figures of what is shipped, side by side; writes target/bench/results.json (FIGURES=noop_http: one of them)'
 	@echo 'make fuzz    every fuzz target for a minute'
 	@echo 'make trainer hospes-train, which trains the networks of recipes'
@@ -55,6 +56,7 @@ test:
 	cd plugins && CARGO_TARGET_DIR=../target/plugins-native $(CARGO) test --quiet
 	@$(CARGO) nextest --version >/dev/null 2>&1 || $(CARGO) install --locked --quiet cargo-nextest
 	$(CARGO) nextest run --workspace
+	@tests/lifecycle >target/lifecycle.log 2>&1 || { cat target/lifecycle.log; exit 1; }
 
 # What tests need that is not compiled here: samples, other people's clients, and libraries to compare answers with.
 .PHONY: downloads
@@ -69,6 +71,13 @@ cases:
 	$(NICE) $(CARGO) build --workspace --bins
 	@$(MAKE) --no-print-directory HOSPES_IS_BUILT=1 plugins $(RUNTIME)/.installed
 	$(NICE) $(CARGO) test --workspace --test host cases::
+
+# Not in `make test`, since it installs what several GB of packages have. Says what each environment takes.
+converters:
+	$(NICE) $(CARGO) build --workspace --bins
+	@$(MAKE) --no-print-directory HOSPES_IS_BUILT=1 $(RUNTIME)/.installed
+	@$(CARGO) nextest --version >/dev/null 2>&1 || $(CARGO) install --locked --quiet cargo-nextest
+	$(CARGO) nextest run --workspace --run-ignored only --test-threads 1 --success-output immediate -E 'test(/^converted::an_environment/)'
 
 # The fuzz targets are compiled here too, so that they keep compiling. They and the guests' crates are separate workspaces.
 lint: licences

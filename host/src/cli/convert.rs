@@ -29,7 +29,7 @@ use workers::Workers;
 ///
 /// XGBoost's JSON and UBJSON and LightGBM's text are read as data. Models of scikit-learn, PyTorch and Keras are exported by their own
 /// library in a Python environment: without network, and with access to the model, the rows and one folder only. A pickle can run any
-/// code, so it needs `--allow-pickle`. Our tests do not run the export of Keras.
+/// code, so it needs `--allow-pickle`.
 ///
 /// Weights without a network, as in a `state_dict` or a safetensors file, are read as data and put into the network of a recipe of
 /// `hospes train`, which `--recipe` names.

@@ -1,12 +1,15 @@
 //! `hospes convert`: models of XGBoost and LightGBM answer as their library did (`tests/fixtures/convert/make.py`), pipelines of scikit-learn as it
-//! does, a changed model is refused, and a hostile pickle reaches nothing.
+//! does, a changed model is refused, and a hostile pickle reaches nothing. `make converters` makes the environments of the converters, too.
 
+use std::io::Write as _;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::time::Instant;
 
 use serde_json::Value;
 use system_tests::{HostProcess, TestHost, built, workspace};
+use tempfile::TempDir;
 
 fn fixtures() -> PathBuf {
     workspace().join("tests/fixtures/convert")
@@ -194,6 +197,83 @@ fn modules_of_pytorch_answer_as_they_do() {
     assert!(said.contains("Can't get attribute") && said.contains("parts of `torch.nn`"), "{said}");
     let said = refused("weights.pt", &pickle);
     assert!(said.contains("no graph") && said.contains("torch.onnx.export"), "{said}");
+}
+
+/// A folder with models that the Python of an environment has made, which Hospes has made for their library.
+struct Made {
+    folder: TempDir,
+    source: &'static str,
+}
+
+impl Made {
+    /// Asks for the environment by a file that is no model, and runs this script with it.
+    fn by(script: &str, source: &'static str, ending: &str) -> Self {
+        let folder = tempfile::Builder::new().prefix("converter-").tempdir_in(built(""));
+        let made = Self { folder: folder.expect("a folder"), source };
+        let none = made.folder.path().join("none").with_extension(ending);
+        std::fs::write(&none, "no model").expect("written");
+        let began = Instant::now();
+        let refused = made.convert(&none, &fixtures().join("xgb_regression.npz"));
+        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(said.contains(&format!("{source}'s own library ended with")), "{said}");
+        let environments = made.folder.path().join("cache/hospes/convert");
+        let environment = std::fs::read_dir(environments).expect("made").next().expect("one");
+        let environment = environment.expect("readable").path();
+        let size = Command::new("du").arg("-sh").arg(&environment).output().expect("it runs");
+        let size = String::from_utf8_lossy(&size.stdout);
+        let size = size.split_whitespace().next().unwrap_or_default();
+        let _ = writeln!(std::io::stderr(), "{source}: {size} in {:.0?}", began.elapsed());
+        let mut python = Command::new(environment.join("bin/python"));
+        python.arg(workspace().join("tests/oracle").join(script)).arg(made.folder.path());
+        let output = python.output().expect("it runs");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        made
+    }
+
+    fn convert(&self, model: &Path, rows: &Path) -> Output {
+        let more = ["--from", self.source, "--allow-pickle"];
+        let mut command = command(self.folder.path(), model, rows, &more);
+        command
+            .env("XDG_CACHE_HOME", self.folder.path().join("cache"))
+            .env("PIP_NO_CACHE_DIR", "1");
+        command.output().expect("it runs")
+    }
+
+    /// Converts a model, and returns how many labels and numbers ONNX Runtime answered as the library did.
+    #[track_caller]
+    fn converted(&self, name: &str) -> [u64; 2] {
+        let model = self.folder.path().join(name);
+        let output = self.convert(&model, &model.with_extension("npz"));
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{name}: {said}");
+        let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+        ["labels", "numbers"].map(|what| compared(&report, "onnxruntime", what))
+    }
+}
+
+#[test]
+#[ignore = "installs 440 MB: `make converters`"]
+fn an_environment_is_made_that_converts_models_of_scikit_learn() {
+    let made = Made::by("pipeline.py", "sklearn", "skops");
+    for name in ["table.pkl", "table.skops", "matrix.skops"] {
+        assert_eq!(made.converted(name), [60, 180], "{name}");
+    }
+}
+
+#[test]
+#[ignore = "installs 5.5 GB: `make converters`"]
+fn an_environment_is_made_that_converts_models_of_pytorch() {
+    let made = Made::by("modules.py", "torch", "pt2");
+    assert_eq!(made.converted("convolutions.pt"), [0, 20 * 3]);
+    assert_eq!(made.converted("lstm.pt"), [0, 20 * 6 * 7]);
+}
+
+#[test]
+#[ignore = "installs 1.6 GB: `make converters`"]
+fn an_environment_is_made_that_converts_models_of_keras() {
+    let made = Made::by("networks.py", "keras", "keras");
+    assert_eq!(made.converted("convolutions.keras"), [0, 20 * 3]);
+    assert_eq!(made.converted("lstm.keras"), [0, 20 * 6 * 7]);
 }
 
 /// A pickle that runs this when it is loaded: `exec(code, {})`.

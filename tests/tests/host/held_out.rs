@@ -347,23 +347,31 @@ fn a_pair_of_idx_files_is_measured() {
     assert!(said.contains("it has 2 rows, and `image` has 3"), "{said}");
 }
 
-/// A table of two numbers and a label.
-pub(crate) fn parquet_table() -> Vec<u8> {
-    let schema = "message t { REQUIRED DOUBLE a; REQUIRED DOUBLE b; REQUIRED INT64 y; }";
+/// A table of two numbers and a label, as pandas writes it: any number may be missing, which is `NAN` here.
+pub(crate) fn parquet(columns: [&[f64]; 2], labels: &[i64]) -> Vec<u8> {
+    let schema = "message t { OPTIONAL DOUBLE a; OPTIONAL DOUBLE b; REQUIRED INT64 y; }";
     let schema = Arc::new(parse_message_type(schema).expect("a schema"));
     let properties = Arc::new(WriterProperties::builder().build());
     let mut writer = SerializedFileWriter::new(Vec::new(), schema, properties).expect("a writer");
     let mut group = writer.next_row_group().expect("a group");
-    for numbers in [[1.0, 2.0, 0.0, 4.0], [1.0, 0.0, 3.0, 4.0]] {
+    for numbers in columns {
+        let is_there: Vec<i16> = numbers.iter().map(|number| (!number.is_nan()).into()).collect();
+        let there: Vec<f64> = numbers.iter().copied().filter(|number| !number.is_nan()).collect();
         let mut column = group.next_column().expect("a column").expect("one more");
-        column.typed::<DoubleType>().write_batch(&numbers, None, None).expect("written");
+        let typed = column.typed::<DoubleType>();
+        typed.write_batch(&there, Some(&is_there), None).expect("written");
         column.close().expect("closed");
     }
     let mut column = group.next_column().expect("a column").expect("the last");
-    column.typed::<Int64Type>().write_batch(&[6, 5, 10, 21], None, None).expect("written");
+    column.typed::<Int64Type>().write_batch(labels, None, None).expect("written");
     column.close().expect("closed");
     group.close().expect("closed");
     writer.into_inner().expect("whole")
+}
+
+/// What [`line`] answers.
+pub(crate) fn parquet_table() -> Vec<u8> {
+    parquet([&[1.0, 2.0, 0.0, 4.0], &[1.0, 0.0, 3.0, 4.0]], &[6, 5, 10, 21])
 }
 
 #[test]

@@ -92,6 +92,7 @@ mod tidy;
 mod time;
 mod training;
 mod training_from_models;
+mod training_inputs;
 mod transport;
 mod values;
 mod workers;

@@ -10,7 +10,7 @@
 //! models nor Python.
 //!
 //! What would surprise: limits of memory and processor time hold for each process, not for all together. The limit on processes does not bind a
-//! program that `root` starts. Only the deadline bounds them all.
+//! program that `root` starts. Only the deadline bounds them all. A confined Python is started by its dynamic loader.
 
 mod ending;
 mod error;
@@ -19,6 +19,7 @@ mod kernel;
 pub mod landlock;
 pub mod left;
 mod limits;
+mod loader;
 mod run;
 
 pub use ending::ending;

@@ -16,7 +16,7 @@ use rustix::process::{Pid, PidfdFlags, Signal};
 
 use super::error::ConfineError;
 use super::kernel::{Inside, Plan, Report, Step, arm};
-use super::{Confined, Confinement, filter, landlock};
+use super::{Confined, Confinement, filter, landlock, loader};
 
 /// Which of its outputs a program wrote to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -103,7 +103,10 @@ impl Confined {
     fn start(&self) -> Result<(Running, PipeReader), ConfineError> {
         let setup = |step| move |source| ConfineError::Setup { step, source };
         let (report, reports) = io::pipe().map_err(setup("pipe"))?;
-        let mut command = Command::new(&self.program);
+        let mut command = match self.confinement {
+            Confinement::Full => loader::command(&self.program),
+            Confinement::None => Command::new(&self.program),
+        };
         command
             .args(&self.arguments)
             .env_clear()

@@ -256,6 +256,36 @@ fn it_has_limits() {
     assert_eq!(ending(&status), "being killed (SIGKILL)");
 }
 
+/// TensorFlow does so when it is imported, and aborts where it fails.
+const AS_TENSORFLOW: &str = "import os, sys\n\
+    program = os.readlink('/proc/self/exe')\n\
+    if 'python' in program: open('/proc/self/cmdline').close()\n\
+    print(program, sys.prefix, sys.executable)";
+
+#[test]
+fn a_python_does_not_see_that_its_program_is_one_and_has_its_environment() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (own, environment) = (folder.path().join("own"), folder.path().join("made"));
+    std::fs::create_dir(&own).expect("a folder");
+    let mut venv = Command::new("/usr/bin/python3");
+    venv.args(["-m", "venv", "--without-pip"]).arg(&environment);
+    assert!(venv.status().expect("it runs").success());
+    let made = environment.join("bin/python");
+    let system = Path::new("/usr/bin/python3");
+    for (python, prefix) in [(made.as_path(), environment.as_path()), (system, Path::new("/usr"))] {
+        let program = Confined::new(python, &own).reading_system().reading_python(python);
+        let program = program.argument("-c").argument(AS_TENSORFLOW);
+        let (ended, output, errors) = run(&program);
+        assert!(ended.is_success(), "{errors}");
+        let expected = format!("{} {}\n", prefix.display(), python.display());
+        let (started, found) = output.split_once(' ').expect("three words");
+        assert_eq!(found, expected, "{started}");
+        // Unconfined, it is started as usual.
+        let (ended, output, errors) = run(&program.confined(Confinement::None));
+        assert!(ended.is_success() && output.contains("/python3"), "{output} {errors}");
+    }
+}
+
 #[test]
 fn what_cannot_be_run_or_handed_over_is_named() {
     let folder = tempfile::tempdir().expect("a folder");

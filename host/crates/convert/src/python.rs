@@ -27,7 +27,15 @@ const REQUIREMENTS: [(Source, &str); 3] = [
         "numpy==2.3.5\nscikit-learn==1.9.1\nskl2onnx==1.20.0\nskops==0.16.0\njoblib==1.6.0\npandas==3.1.1\n",
     ),
     (Source::Torch, "numpy==2.3.5\ntorch==2.15.0\nonnx==1.23.2\nonnxscript==0.7.2\n"),
-    (Source::Keras, "numpy==2.3.5\nkeras==3.15.1\ntensorflow==2.21.0\ntf2onnx==1.17.0\n"),
+    (
+        Source::Keras,
+        // TensorFlow without its parts for GPUs, which is only there for these processors.
+        if cfg!(target_arch = "x86_64") {
+            "numpy==2.3.5\nkeras==3.15.1\ntensorflow-cpu==2.21.0\ntf2onnx==1.17.0\n"
+        } else {
+            "numpy==2.3.5\nkeras==3.15.1\ntensorflow==2.21.0\ntf2onnx==1.17.0\n"
+        },
+    ),
 ];
 
 const EXPORT: &str = include_str!("../scripts/export.py");
@@ -279,32 +287,6 @@ fn in_a_line(lines: &[&str]) -> String {
     shown.chars().filter(|letter| !letter.is_control()).take(SAID_CHARS_SHOWN).collect()
 }
 
-/// The dynamic loaders of Linux with glibc.
-const LOADERS: [&str; 2] = ["/lib64/ld-linux-x86-64.so.2", "/lib/ld-linux-aarch64.so.1"];
-
-/// Python, as a library can stand it, without arguments yet.
-///
-/// TensorFlow asks `/proc/self/exe` for its program. If that is a Python, it opens `/proc/self/cmdline`, which no confined program can, and aborts.
-/// Started by the loader, its program is the loader.
-fn python(
-    source: Source,
-    interpreter: &Path,
-    own: &Path,
-    confinement: Confinement,
-) -> Result<Confined, ConvertError> {
-    let mut loader = LOADERS.iter().map(Path::new).filter(|loader| loader.exists());
-    let program = match loader.next() {
-        Some(loader) if source == Source::Keras && confinement == Confinement::Full => {
-            let real = std::fs::canonicalize(interpreter)
-                .map_err(|source| ConvertError::File { path: interpreter.to_owned(), source })?;
-            let program = Confined::new(loader, own).argument("--argv0");
-            program.argument(interpreter).argument(real)
-        }
-        Some(_) | None => Confined::new(interpreter, own),
-    };
-    Ok(program.reading_system().reading_python(interpreter))
-}
-
 /// Runs the exporter, and returns the folder in which it wrote.
 fn run(task: &Task<'_>, source: Source, interpreter: &Path) -> Result<Folder, ConvertError> {
     let absolute = |path: &Path| {
@@ -314,7 +296,9 @@ fn run(task: &Task<'_>, source: Source, interpreter: &Path) -> Result<Folder, Co
     let folder = Folder::new(&task.python.cache)?;
     let own = absolute(&folder.0)?;
     let (model, rows) = (absolute(task.path)?, absolute(task.rows)?);
-    let program = python(source, interpreter, &own, task.python.confinement)?
+    let program = Confined::new(interpreter, &own)
+        .reading_system()
+        .reading_python(interpreter)
         .reading(&model)
         .reading(&rows)
         .argument("-I")
@@ -506,34 +490,6 @@ mod tests {
         for (source, model) in [("sklearn", "/m.skops"), ("keras", "/m.keras")] {
             assert!(loads(source, model, "no-pickle"), "{model} as {source}");
         }
-    }
-
-    #[test]
-    fn keras_does_not_see_that_its_program_is_python_and_has_its_environment() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let (own, environment) = (folder.path().join("own"), folder.path().join("made"));
-        for made in [&own, &environment] {
-            std::fs::create_dir(made).expect("a folder");
-        }
-        make(&environment).expect("made");
-        let interpreter = environment.join("bin/python");
-        let said = |source| {
-            let code = "import os, sys; print(os.readlink('/proc/self/exe'), sys.prefix)";
-            let program = python(source, &interpreter, &own, Confinement::Full).expect("there");
-            let program = program.argument("-I").argument("-c").argument(code);
-            let mut said = Vec::new();
-            let ended = program.run(|_, piece| {
-                said.extend_from_slice(piece);
-                ControlFlow::Continue(())
-            });
-            let said = String::from_utf8_lossy(&said).into_owned();
-            assert!(ended.expect("it starts").is_success(), "{said}");
-            let (program, prefix) = said.trim().split_once(' ').expect("two words");
-            assert_eq!(Path::new(prefix), environment);
-            program.contains("python")
-        };
-        assert!(!said(Source::Keras));
-        assert!(said(Source::Sklearn));
     }
 
     #[test]
