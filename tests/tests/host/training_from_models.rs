@@ -235,7 +235,7 @@ fn texts_are_learnt_by_the_embeddings_of_a_published_model() {
         [("Could you pass me the bread, please?", "", "row 2 of"), (",food\n", ",\n", "line 2")];
     for (cell, gap, place) in cells {
         write(&folder.path().join("train.csv"), sound.replacen(cell, gap, 1));
-        let output = hospes(&[&run[..], &["--force", "--yes"]].concat());
+        let output = on_host(&[&run[..], &["--force", "--yes"]].concat());
         refused(&output, "train.csv");
         refused(&output, place);
         assert!(!String::from_utf8_lossy(&output.stderr).contains("calls of"), "{output:?}");
