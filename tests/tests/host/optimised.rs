@@ -296,7 +296,9 @@ fn sentences_are_judged_by_the_vectors_that_their_users_pool() {
     let judged = |report: &Value, name: &str, max: f64| -> f64 {
         let verdicts = report["verdicts"].as_array().expect("verdicts").iter();
         let mut of = verdicts.filter(|verdict| verdict["candidate"] == name);
-        let found = of.find(|verdict| verdict["backend"] == "onnxruntime").expect("one");
+        // On a backend where it is too slow to win, its answers are not computed.
+        let found = of.find(|verdict| !verdict["loss"].is_null());
+        let found = found.unwrap_or_else(|| panic!("{report}"));
         let loss = &found["loss"];
         let bound = loss["bound"].as_f64().unwrap_or_else(|| panic!("{report}"));
         let reason = found["refused"]["reason"].as_str();
