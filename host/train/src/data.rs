@@ -68,7 +68,7 @@ pub enum RowsError {
     )]
     NotCells { set: String, column: String },
     #[error(
-        "column `{column}` of data set `{set}` has {count} empty cells, the first in row {row}: fill them in, or leave the column out \
+        "column `{column}` of data set `{set}` has empty cells ({count}, the first in row {row}): fill them in, or leave the column out \
          with ignore = [\"{column}\"]"
     )]
     Missing { set: String, column: String, count: usize, row: usize },

@@ -544,9 +544,12 @@ fn a_proof_names_the_program_and_a_pair_of_files_can_be_compared() {
 #[test]
 fn what_changes_while_it_is_trained_with_costs_the_model() {
     for (change, named) in [
-        ("echo >> $2", "the code `other.py` was changed"),
-        ("echo >> $3", "the recipe `recipe.toml` was changed"),
-        ("echo >> $SM_CHANNEL_TRAIN-labels-idx1-ubyte", "data set `train` at `pair` was changed"),
+        ("echo >> $2", "the code `other.py` changed during the training"),
+        ("echo >> $3", "the recipe `recipe.toml` changed during the training"),
+        (
+            "echo >> $SM_CHANNEL_TRAIN-labels-idx1-ubyte",
+            "data set `train` at `pair` changed during the training",
+        ),
         ("rm $2", "the code `other.py` is not there any more"),
     ] {
         let folder = copying(change);

@@ -123,7 +123,7 @@ fn a_parquet_table_trains_a_model_that_is_measured_as_reported() {
     a[16] = f64::NAN;
     write(&folder.path().join("rows.parquet"), table(&a));
     let output = train(folder.path(), &["counted.toml", "--out", "gap"]);
-    refused(&output, "column `a` of data set `train` misses 1 cells, the first in row 17");
+    refused(&output, "column `a` of data set `train` has empty cells (1, the first in row 17)");
     assert!(!folder.path().join("gap/model.onnx").exists());
 }
 
