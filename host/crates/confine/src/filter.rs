@@ -15,7 +15,7 @@ use super::error::ConfineError;
 const OTHER_NAMES: i64 = 0x4000_0000;
 
 /// Any use of these.
-const FORBIDDEN: [i64; 32] = [
+const FORBIDDEN: [i64; 33] = [
     // A filter cannot read its flags. Libraries fall back to `clone`.
     libc::SYS_clone3,
     // Namespaces: in a new one it would have privileges.
@@ -37,6 +37,8 @@ const FORBIDDEN: [i64; 32] = [
     libc::SYS_kcmp,
     // Files by handle, past every path.
     libc::SYS_open_by_handle_at,
+    // A filter cannot read the mode it gives to a new file. Libraries fall back to `openat`.
+    libc::SYS_openat2,
     // It does what this filter would not see.
     libc::SYS_io_uring_setup,
     libc::SYS_io_uring_enter,
@@ -66,6 +68,33 @@ const NAMESPACES: u64 = (libc::CLONE_NEWUSER
     | libc::CLONE_NEWUTS
     | libc::CLONE_NEWCGROUP)
     .cast_unsigned() as u64;
+
+/// Calls that give a file its mode, and which argument that is.
+const MODES: &[(i64, u8)] = &[
+    (libc::SYS_fchmod, 1),
+    (libc::SYS_fchmodat, 2),
+    (libc::SYS_fchmodat2, 2),
+    (libc::SYS_mkdirat, 2),
+    (libc::SYS_mknodat, 2),
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_chmod, 1),
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_creat, 1),
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_mkdir, 1),
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_mknod, 1),
+];
+
+/// Calls that may make a file, and which of their arguments are the flags and the mode.
+const OPENS: &[(i64, u8, u8)] = &[
+    (libc::SYS_openat, 2, 3),
+    #[cfg(target_arch = "x86_64")]
+    (libc::SYS_open, 1, 2),
+];
+
+/// The flags with which a file is made. That of a file without a name has another bit, too, which opens folders.
+const MAKES: [i32; 2] = [libc::O_CREAT, libc::O_TMPFILE & !libc::O_DIRECTORY];
 
 /// The bits of a socket's type that are its kind.
 const SOCKET_KIND: u64 = 0xf;
@@ -111,6 +140,23 @@ fn rules() -> Result<BTreeMap<i64, Vec<SeccompRule>>, seccompiler::BackendError>
         namespaces.push(SeccompRule::new(vec![is(SeccompCmpOp::MaskedEq(bit), bit)?])?);
     }
     rules.insert(libc::SYS_clone, namespaces);
+    // The user inside is the caller outside: a program with this bit would run as the caller, whoever starts it. The bit for groups is not
+    // refused, because folders pass it on; other users do not reach the folder.
+    let bit = |argument: u8, bit: u64| {
+        let operator = SeccompCmpOp::MaskedEq(bit);
+        SeccompCondition::new(argument, SeccompCmpArgLen::Dword, operator, bit)
+    };
+    let set_user = u64::from(libc::S_ISUID);
+    for (call, mode) in MODES {
+        rules.insert(*call, vec![SeccompRule::new(vec![bit(*mode, set_user)?])?]);
+    }
+    for (call, flags, mode) in OPENS {
+        let made = MAKES.map(|flag| {
+            let makes = bit(*flags, flag.cast_unsigned().into())?;
+            SeccompRule::new(vec![makes, bit(*mode, set_user)?])
+        });
+        rules.insert(*call, made.into_iter().collect::<Result<_, _>>()?);
+    }
     #[cfg(target_arch = "x86_64")]
     {
         let twice: Vec<_> =
@@ -127,9 +173,12 @@ mod tests {
     #[test]
     fn the_filter_compiles_and_leaves_what_programs_need() {
         let rules = rules().expect("sound");
-        for call in [libc::SYS_openat, libc::SYS_execve, libc::SYS_fchmodat, libc::SYS_prctl] {
+        for call in [libc::SYS_execve, libc::SYS_renameat2, libc::SYS_prctl] {
             assert!(!rules.contains_key(&call), "{call}");
         }
+        // Without that bit files are made and changed.
+        assert_eq!(rules.get(&libc::SYS_openat).map(Vec::len), Some(2));
+        assert_eq!(rules.get(&libc::SYS_fchmodat).map(Vec::len), Some(1));
         assert_eq!(rules.get(&libc::SYS_clone).map(Vec::len), Some(7));
         // Pairs of streams stay.
         assert_eq!(rules.get(&libc::SYS_socketpair).map(Vec::len), Some(2));

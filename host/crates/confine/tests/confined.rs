@@ -256,6 +256,39 @@ fn it_has_limits() {
     assert_eq!(ending(&status), "being killed (SIGKILL)");
 }
 
+/// Makes a program that others would run as its owner, by every call that gives a mode.
+const SET_USER: &str = "import os, stat\n\
+    def tried(what):\n\
+    \x20   try: what()\n\
+    \x20   except OSError: return\n\
+    \x20   print('done')\n\
+    open('plain', 'w').close(); os.mkdir('folder')\n\
+    os.chmod('plain', 0o755); os.chmod('folder', 0o2755)\n\
+    plain = os.open('plain', os.O_RDONLY)\n\
+    tried(lambda: os.chmod('plain', 0o4755))\n\
+    tried(lambda: os.fchmod(plain, 0o6755))\n\
+    tried(lambda: os.chmod('plain', 0o4755, dir_fd=os.open('.', os.O_RDONLY)))\n\
+    tried(lambda: os.open('made', os.O_CREAT | os.O_WRONLY, 0o4755))\n\
+    tried(lambda: os.open('.', os.O_TMPFILE | os.O_WRONLY, 0o4755))\n\
+    tried(lambda: os.mknod('node', 0o4755 | stat.S_IFREG))\n\
+    tried(lambda: os.mkdir('other', 0o4755))\n";
+
+#[test]
+fn no_program_is_left_that_others_would_run_as_the_caller() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let folder = tempfile::tempdir().expect("a folder");
+    let program = Confined::new("/usr/bin/python3", folder.path()).reading_system();
+    let (ended, output, errors) = run(&program.argument("-c").argument(SET_USER));
+    assert!(ended.is_success(), "{errors}");
+    assert_eq!(output, "", "a call was allowed");
+    let mode = |name: &str| {
+        let metadata = std::fs::metadata(folder.path().join(name)).expect("there");
+        metadata.permissions().mode() & 0o7777
+    };
+    assert_eq!((mode("plain"), mode("folder")), (0o755, 0o2755));
+}
+
 /// TensorFlow does so when it is imported, and aborts where it fails.
 const AS_TENSORFLOW: &str = "import os, sys\n\
     program = os.readlink('/proc/self/exe')\n\

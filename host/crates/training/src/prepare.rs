@@ -1,7 +1,8 @@
 //! The folder of a training, before it begins.
 
-use std::fs::{self, File};
+use std::fs::{self, DirBuilder, File, Permissions};
 use std::io::ErrorKind;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::Path;
 
 use hospes_confine::left;
@@ -22,9 +23,12 @@ pub fn prepare(job: &Job, fresh: bool) -> Result<(), RunError> {
         // An answer or a model of the interrupted run must not pass for one of this run.
         keep_checkpoints(job)?;
     }
-    for folder in [job.model_dir(), job.output_dir(), job.checkpoints()] {
-        fs::create_dir_all(&folder).map_err(failed(&folder))?;
+    // What a trainer leaves may have any permissions, so nobody else gets in.
+    let private = |folder: &Path| DirBuilder::new().recursive(true).mode(0o700).create(folder);
+    for folder in [job.folder.clone(), job.model_dir(), job.output_dir(), job.checkpoints()] {
+        private(&folder).map_err(failed(&folder))?;
     }
+    fs::set_permissions(&job.folder, Permissions::from_mode(0o700)).map_err(failed(&job.folder))?;
     let events = job.events();
     File::create_new(&events).map(drop).map_err(failed(&events))
 }

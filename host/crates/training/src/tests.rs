@@ -195,6 +195,21 @@ fn job(folder: &Path) -> Job {
     job
 }
 
+#[test]
+fn what_a_trainer_leaves_is_reached_by_nobody_else() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let folder = tempfile::tempdir().expect("a folder");
+    let work = folder.path().join("work");
+    for is_fresh in [true, false] {
+        let job = job(folder.path());
+        std::fs::set_permissions(&work, std::fs::Permissions::from_mode(0o755)).expect("ours");
+        prepare::prepare(&job, is_fresh).expect("made");
+        let mode = std::fs::metadata(&work).expect("there").permissions().mode();
+        assert_eq!(mode & 0o777, 0o700);
+    }
+}
+
 fn program(job: &Job, script: &str) -> Confined {
     let program = Confined::new("/bin/sh", job.folder.clone()).argument("-c").argument(script);
     program.reading_system().confined(Confinement::None)
