@@ -13,6 +13,9 @@ use crate::run::RunError;
 /// How many of the last lines an error shows: faults of data, and how many more there are.
 const LINES_SHOWN: usize = 21;
 
+/// Maximum bytes of the file of events that are read before the disk is looked at again.
+const PIECE_BYTES_MAX: u64 = 1 << 20;
+
 /// How many characters of each an error shows: some lines of a terminal. The log has all.
 const LINE_CHARS_SHOWN: usize = 300;
 
@@ -82,19 +85,20 @@ impl<'j> Listener<'j> {
         }
     }
 
-    /// Reads what was added to the file of events. The trainer may have put a link, a pipe or a file without end in its place.
+    /// Reads what was added to the file of events, or a piece of that, and says whether it has read anything. The trainer may have put a link, a
+    /// pipe or a file without end in its place.
     pub(crate) fn look(
         &mut self,
         bytes_max: u64,
         tell: &mut dyn FnMut(&Event),
-    ) -> Result<(), RunError> {
+    ) -> Result<bool, RunError> {
         // A trainer may do without it.
         let Some(mut file) = left::open(&self.job.folder, Path::new(EVENTS))? else {
-            return Ok(());
+            return Ok(false);
         };
         let failed = |source| RunError::File { path: self.job.events(), source };
         file.seek(SeekFrom::Start(self.read)).map_err(failed)?;
-        let most = bytes_max.saturating_sub(self.read);
+        let most = bytes_max.saturating_sub(self.read).min(PIECE_BYTES_MAX);
         let read = file.take(most).read_to_end(&mut self.rest).map_err(failed)?;
         self.read += read as u64;
         let whole = self.rest.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
@@ -104,7 +108,7 @@ impl<'j> Listener<'j> {
                 self.events.push(event);
             }
         }
-        Ok(())
+        Ok(read > 0)
     }
 
     /// The last lines, after the trainer has ended.

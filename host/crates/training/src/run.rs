@@ -140,7 +140,9 @@ pub fn run(
                 log.write(piece)
             }
             None => {
-                disk(&job.folder, limits).and_then(|()| listener.look(limits.event_bytes_max, tell))
+                let looked = disk(&job.folder, limits)
+                    .and_then(|()| listener.look(limits.event_bytes_max, tell));
+                looked.map(drop)
             }
         };
         // A trainer whose words are lost, or that fills the disk, does not run on.
@@ -156,7 +158,7 @@ pub fn run(
         return Err(error);
     }
     let ended = ended.map_err(RunError::Start)?;
-    listener.look(limits.event_bytes_max, tell)?;
+    while listener.look(limits.event_bytes_max, tell)? {}
     let lines = listener.last_lines();
     if !ended.is_success() {
         return Err(match code(&ended) {
