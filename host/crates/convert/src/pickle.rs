@@ -5,6 +5,9 @@ use std::rc::Rc;
 /// Maximum values on the stack and in the memo.
 const VALUES_MAX: usize = 4_000_000;
 
+/// Maximum values that are made, also those that are put into others at once. A state dict of 200,000 tensors makes some 5 million.
+const MADE_MAX: usize = 10_000_000;
+
 /// Maximum depth of what is built, so that dropping it cannot overflow the stack.
 const DEPTH_MAX: usize = 64;
 
@@ -42,6 +45,8 @@ struct Reader<'b> {
     stack: Vec<(Pickled, usize)>,
     marks: Vec<usize>,
     memo: Vec<Option<(Pickled, usize)>>,
+    /// Values that were made.
+    made: usize,
     /// Values that may have been copied.
     copied: usize,
 }
@@ -58,6 +63,7 @@ impl Pickled {
             stack: Vec::new(),
             marks: Vec::new(),
             memo: Vec::new(),
+            made: 0,
             copied: 0,
         };
         loop {
@@ -120,6 +126,10 @@ impl<'b> Reader<'b> {
     fn push(&mut self, value: Pickled, depth: usize) -> Step {
         if self.stack.len() >= VALUES_MAX {
             return self.fail(format!("it has more than {VALUES_MAX} values"));
+        }
+        self.made += 1;
+        if self.made > MADE_MAX {
+            return self.fail(format!("it makes more than {MADE_MAX} values"));
         }
         if depth > DEPTH_MAX {
             return self.fail(format!("it is nested more than {DEPTH_MAX} deep"));

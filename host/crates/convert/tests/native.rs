@@ -159,6 +159,14 @@ fn foreign_bytes_do_not_panic() {
 }
 
 #[test]
+fn a_small_pickle_that_makes_endless_values_is_refused() {
+    // Lists of empty lists: few are on the stack at a time.
+    let list = [b"(".to_vec(), vec![b']'; 2_600_000], b"l".to_vec()].concat();
+    let said = Pickled::read(&list.repeat(4)).expect_err("too many").to_string();
+    assert!(said.contains("makes more than 10000000 values"), "{said}");
+}
+
+#[test]
 fn weights_are_listed_and_nothing_is_called() {
     // What `pickle.dumps` makes of an object whose `__reduce__` is `(os.system, ("touch /tmp/planted",))`.
     let hostile =
