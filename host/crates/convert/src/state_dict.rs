@@ -83,11 +83,22 @@ pub(crate) fn stored(bytes: &[u8]) -> Result<Option<Vec<Stored>>, ConvertError> 
     stored_within(bytes, &LIMITS)
 }
 
+/// Whether this is a safetensors file. Its first bytes are the length of its header, and so may be those of any other format.
+pub(crate) fn is_safetensors(bytes: &[u8]) -> bool {
+    let Some((length, rest)) = bytes.split_first_chunk() else { return false };
+    rest.first() == Some(&b'{') && u64::from_le_bytes(*length) <= rest.len() as u64
+}
+
+/// Whether this is an archive of PyTorch's.
+pub(crate) fn is_archive(bytes: &[u8]) -> bool {
+    bytes.starts_with(b"PK") && !is_safetensors(bytes)
+}
+
 fn stored_within(bytes: &[u8], limits: &Limits) -> Result<Option<Vec<Stored>>, ConvertError> {
-    if bytes.starts_with(b"PK") {
+    if is_archive(bytes) {
         return of_torch(bytes, limits);
     }
-    if bytes.first() == Some(&0x80) {
+    if bytes.first() == Some(&0x80) && !is_safetensors(bytes) {
         let fix = "load it and save it again with PyTorch 1.6 or newer: `torch.save(torch.load(OLD, weights_only=True), NEW)`";
         return Err(refused("this PyTorch file is of the format before 1.6", fix));
     }
@@ -333,6 +344,19 @@ mod tests {
         assert!(said.contains("larger than 10000 bytes"), "{said}");
         let said = refused(&archive(b"}.", 9), Limits { files_max: 9, ..LIMITS });
         assert!(said.contains("has 10 files, more than the 9 allowed"), "{said}");
+    }
+
+    #[test]
+    fn a_header_s_length_is_not_taken_for_another_format() {
+        // As the first byte of a pickle, and as the first two of an archive.
+        for length in [0x0280, 0x4b50] {
+            let mut header = br#"{"w":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}"#.to_vec();
+            header.resize(length, b' ');
+            let file = [&(length as u64).to_le_bytes()[..], &header, &[0; 4]].concat();
+            let read = weights(&file).expect("sound").expect("weights");
+            assert_eq!((read.len(), &*read[0].name), (1, "w"));
+            assert!(!is_archive(&file));
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@ use hospes_core::tensor::{DataType, Tensor};
 use zip::ZipArchive;
 
 use super::error::{ConvertError, broken, refused};
-use super::state_dict::{Place, SAFETENSORS, Stored, TORCH, Weight, stored};
+use super::state_dict::{Place, SAFETENSORS, Stored, TORCH, Weight, is_archive, stored};
 
 /// The weights of a model.
 #[derive(Debug, Clone, PartialEq)]
@@ -28,7 +28,7 @@ impl Weights {
     /// [`ConvertError::Broken`] if it is damaged, [`ConvertError::Refused`] beyond the limits, and if it has no weights, those of several
     /// models or others than floats.
     pub fn read(bytes: &[u8]) -> Result<Self, ConvertError> {
-        let is_ordered = bytes.starts_with(b"PK");
+        let is_ordered = is_archive(bytes);
         let all = stored(bytes)?.ok_or_else(|| {
             let fix = "save its weights: `torch.save(module.state_dict(), FILE)`";
             refused("the file holds a whole module, which is a program, and a recipe's network takes weights", fix)
