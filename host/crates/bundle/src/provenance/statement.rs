@@ -223,7 +223,10 @@ pub(super) fn read(payload: &[u8], signer: Party) -> Result<Training, Provenance
         match resource.annotations.kind.as_deref() {
             Some("data") => training.data.push(resource.data()?),
             Some("code") => training.code.push(resource.code()?),
-            Some("base") => training.base = Some(resource.base()?),
+            Some("base") => {
+                at_most("bases", 1 + usize::from(training.base.is_some()), 1)?;
+                training.base = Some(resource.base()?);
+            }
             Some(_) | None => {}
         }
     }

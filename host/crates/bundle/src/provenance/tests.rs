@@ -183,6 +183,14 @@ fn limits_hold_when_it_is_written_and_when_it_is_read() {
     many.parameters = (0..=PARAMETERS_MAX).map(|n| (n.to_string(), json!(n))).collect();
     let refusal = many.sign(&key()).expect_err("too many");
     assert!(matches!(refusal, ProvenanceError::TooMany { what: "parameters", .. }));
+    let refusal = refused(&changed(|s| {
+        let dependencies = &mut s["predicate"]["buildDefinition"]["resolvedDependencies"];
+        let dependencies = dependencies.as_array_mut().expect("a list");
+        let base =
+            dependencies.iter().find(|one| one["annotations"]["hospes_kind"] == "base").cloned();
+        dependencies.push(base.expect("one"));
+    }));
+    assert!(matches!(refusal, ProvenanceError::TooMany { what: "bases", .. }), "{refusal:?}");
     let mut backwards = training();
     std::mem::swap(&mut backwards.started, &mut backwards.finished);
     assert!(matches!(backwards.sign(&key()), Err(ProvenanceError::Backwards)));
