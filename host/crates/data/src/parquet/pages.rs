@@ -30,9 +30,12 @@ pub(super) fn check(
         // Of each column one dictionary and one page are in memory together.
         let mut together = 0_u64;
         for column in group.columns() {
-            let (start, length) = column.byte_range();
-            let end = start.checked_add(length).and_then(|end| usize::try_from(end).ok());
-            let chunk = usize::try_from(start).ok().zip(end);
+            // The library panics at negative ones.
+            let first = column.dictionary_page_offset().unwrap_or(column.data_page_offset());
+            let start = usize::try_from(first).ok();
+            let length = usize::try_from(column.compressed_size()).ok();
+            let end = start.zip(length).and_then(|(start, length)| start.checked_add(length));
+            let chunk = start.zip(end);
             let chunk = chunk.and_then(|(start, end)| bytes.get(start..end)).ok_or_else(damaged)?;
             let is_gzip = matches!(column.compression(), Compression::GZIP(_));
             together = together.saturating_add(of_column(chunk, is_gzip, bounds)?);
