@@ -218,9 +218,15 @@ pub fn seconds(time: &str) -> String {
     }
 }
 
-/// Makes text from a host safe for a terminal: without control characters it cannot move the cursor or change colours.
+/// Makes text from a host safe for a terminal: without control characters it cannot move the cursor or change colours, and without those that are
+/// not seen it cannot change the direction of what is.
 pub fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() && c != '\n' { '\u{fffd}' } else { c }).collect()
+    text.chars().map(|c| if c == '\n' || is_seen(c) { c } else { '\u{fffd}' }).collect()
+}
+
+/// `escape_debug` leaves what is printed as it is.
+fn is_seen(c: char) -> bool {
+    matches!(c, '\'' | '"' | '\\') || c.escape_debug().count() == 1
 }
 
 /// Longest name of others that is shown, in characters.
@@ -229,12 +235,7 @@ const NAME_CHARS_MAX: usize = 80;
 /// Makes a name that others chose safe within a line: what is not seen, such as a line break or a change of direction, is replaced, and a long
 /// name is cut.
 pub fn name(text: &str) -> String {
-    let seen = |c: char| match c {
-        '\'' | '"' | '\\' => c,
-        // `escape_debug` leaves what is printed as it is.
-        c if c.escape_debug().count() == 1 => c,
-        _ => '\u{fffd}',
-    };
+    let seen = |c: char| if is_seen(c) { c } else { '\u{fffd}' };
     let mut name: String = text.chars().take(NAME_CHARS_MAX).map(seen).collect();
     if text.chars().nth(NAME_CHARS_MAX).is_some() {
         name.push('…');
