@@ -19,6 +19,8 @@ pub(super) fn train(folder: &Path, arguments: &[&str]) -> Output {
         .args(["--json", "train"])
         .args(arguments)
         .args([Path::new("--host-data"), &built("runtime")])
+        // Of several keys of whoever runs the tests none would be chosen.
+        .env("HOSPES_HOME", folder.join("home"))
         .current_dir(folder)
         .output()
         .expect("it runs")
@@ -566,6 +568,20 @@ fn a_proof_that_could_not_be_signed_is_refused_before_the_training() {
     write(&folder.path().join("recipe.toml"), recipe.replace("path = \"pair\"", &long));
     refused(&with_key(folder.path(), &["train", "recipe.toml"]), "`data.licence` has 600 bytes");
     assert!(!folder.path().join("recipe").exists(), "nothing was trained");
+}
+
+#[test]
+fn of_several_keys_one_must_be_chosen_before_the_training() {
+    let folder = copying("");
+    // The first command makes a key.
+    let again = with_key(folder.path(), &["keys", "new", "zoe"]);
+    assert!(again.status.success(), "{}", String::from_utf8_lossy(&again.stderr));
+    let run = ["train", "recipe.toml"];
+    let choose = "choose one with `--as NAME` or HOSPES_AS: acme, zoe";
+    refused(&with_key(folder.path(), &run), choose);
+    assert!(!folder.path().join("recipe").exists(), "nothing was trained");
+    report(&with_key(folder.path(), &[&run[..], &["--as", "zoe"]].concat()));
+    assert!(folder.path().join("recipe/provenance.dsse").is_file());
 }
 
 #[test]

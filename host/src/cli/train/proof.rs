@@ -20,14 +20,13 @@ pub(super) const PROVENANCE: &str = "provenance.dsse";
 /// Who will sign; nobody if there is no key. Training needs none: only where there is one, or one was asked for, the result is signed.
 ///
 /// # Errors
-/// If the key that was asked for cannot be read.
+/// If there are several keys and none was chosen, or if the key cannot be read.
 pub(super) fn key(context: &Context) -> Result<Option<PartyKey>, Failure> {
-    let identity = context.home.identity(context.identity.as_ref());
-    match identity.and_then(|identity| identity.key()) {
-        Ok(key) => Ok(Some(key)),
-        Err(error) if context.identity.is_some() => Err(error),
-        Err(_) => Ok(None),
+    let has_keys = context.home.keys().is_ok_and(|keys| !keys.is_empty());
+    if context.identity.is_none() && !has_keys {
+        return Ok(None);
     }
+    context.home.identity(context.identity.as_ref())?.key().map(Some)
 }
 
 /// What a provenance says of how the model was made.
