@@ -74,6 +74,12 @@ impl Provenance {
         let training = self.training();
         let seen = Seen::default();
         let mut checks = Vec::new();
+        // In a folder that does not exist nothing would be found, and nothing checked.
+        for place in [&places.data, &places.code].into_iter().flatten() {
+            if !is_there(place) {
+                seen.content(place)?;
+            }
+        }
         for data in &training.data {
             let what = format!("data {}", data.name);
             let finding = self.data(data, places, &seen)?;
