@@ -485,7 +485,7 @@ fn a_machine_without_namespaces_refuses_to_train_and_keeps_an_earlier_model() {
 }
 
 /// A script that leaves a model which was there before, and says nothing of its data. `first` is what it does before.
-fn copying(first: &str) -> TempDir {
+pub(super) fn copying(first: &str) -> TempDir {
     let folder = script(&format!("{first}\ncp \"$1\" $SM_MODEL_DIR/model.onnx\n"));
     write(&folder.path().join("made.onnx"), simple());
     write(&folder.path().join("other.py"), "pass\n");

@@ -9,7 +9,7 @@ use system_tests::{HostProcess, built};
 use tempfile::TempDir;
 
 use super::held_out::parquet;
-use super::training::{agree, refused, report, train, write};
+use super::training::{agree, copying, refused, report, train, write};
 
 /// `hospes evaluate` finds on each backend what the report says of the test data.
 #[track_caller]
@@ -148,4 +148,18 @@ fn a_script_that_looks_itself_up_as_tensorflow_does_is_trained_confined() {
         let report = report(&train(folder.path(), &["recipe.toml", "--force"]));
         assert_eq!(report["confined"], true, "{report}");
     }
+}
+
+#[test]
+fn a_pattern_that_matches_no_line_is_named() {
+    let folder = copying("echo loss=0.5");
+    let path = folder.path().join("recipe.toml");
+    let recipe = std::fs::read_to_string(&path).expect("there");
+    let metric = |name: &str| format!("{{ name = \"{name}\", regex = \"{name}=([0-9.]+)\" }}");
+    let metrics = format!("metrics = [{}, {}]\n", metric("loss"), metric("accuracy"));
+    write(&path, format!("{recipe}{metrics}"));
+    let output = train(folder.path(), &["recipe.toml"]);
+    report(&output);
+    let answer: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(answer["metrics_unmatched"], serde_json::json!(["accuracy"]), "{answer}");
 }
