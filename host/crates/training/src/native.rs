@@ -15,6 +15,10 @@ const BATCH_MAX: usize = 65_536;
 /// Highest temperature of a teacher. Above it, all classes look the same.
 const TEMPERATURE_MAX: f64 = 100.0;
 
+/// What the names of metrics begin with that are of the network without its teacher, and before its pruning.
+pub const ALONE: &str = "alone_";
+pub const UNPRUNED: &str = "unpruned_";
+
 /// What is trained, and how.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
