@@ -25,8 +25,8 @@ use crate::evidence::chart::{self, Series};
 use crate::id::Digest;
 use crate::training::report::{Compared, Cost, Embedded, Made, REPORT_VERSION};
 use crate::training::{
-    Event, Events, Finished, Job, Limits, Log, Pattern, Recipe, Report, Trainer, contract, events, prepare,
-    recipe, report, run,
+    Event, Events, Finished, Job, Limits, Log, Pattern, Recipe, Report, Trainer, contract, events,
+    prepare, recipe, report, run,
 };
 use hospes_cli::Context;
 use hospes_cli::document::Force;

@@ -36,8 +36,7 @@ fn a_taught_network_is_reported_beside_the_same_one_without_its_teacher() {
     let folder = pictures();
     recipe(folder.path(), "large.toml", "widths = [8, 16]\nepochs = 3");
     let large = report(&train(folder.path(), &["large.toml"]));
-    let small =
-        "widths = [2, 2]\nepochs = 2\nteacher = { model = \"large/model.onnx\", weight = 0.7 }\n[gate]\naccuracy = 0.5";
+    let small = "widths = [2, 2]\nepochs = 2\nteacher = { model = \"large/model.onnx\", weight = 0.7 }\n[gate]\naccuracy = 0.5";
     recipe(folder.path(), "small.toml", small);
     let taught = report(&train(folder.path(), &["small.toml"]));
     agree(&taught);
@@ -104,8 +103,11 @@ fn a_proof_names_the_teacher_as_the_base() {
     recipe(at, "large.toml", "widths = [8, 16]\nepochs = 3");
     trained("large.toml", &[]);
     json_of(&hospes(at, &["pack", "large/model.onnx", "--name", "large", "-o", "large.wasm"]));
-    let of =
-        |model: &str| format!("widths = [2, 2]\nepochs = 1\nteacher = {{ model = \"{model}\" }}\n[gate]\naccuracy = 0.0");
+    let of = |model: &str| {
+        format!(
+            "widths = [2, 2]\nepochs = 1\nteacher = {{ model = \"{model}\" }}\n[gate]\naccuracy = 0.0"
+        )
+    };
     recipe(at, "file.toml", &of("large/model.onnx"));
     trained("file.toml", &[]);
     proves_base(at, "file", "large/model.onnx", "large/model.onnx", "file/model.onnx");
@@ -137,7 +139,8 @@ fn a_teacher_of_other_classes_teaches_nothing() {
 fn a_pruned_network_is_smaller_and_still_right() {
     let folder = pictures();
     recipe(folder.path(), "whole.toml", "widths = [8, 16]\nepochs = 3");
-    let prune = "widths = [8, 16]\nepochs = 3\nprune = { share = 0.5, epochs = 2 }\n[gate]\naccuracy = 0.9";
+    let prune =
+        "widths = [8, 16]\nepochs = 3\nprune = { share = 0.5, epochs = 2 }\n[gate]\naccuracy = 0.9";
     recipe(folder.path(), "half.toml", prune);
     let whole = report(&train(folder.path(), &["whole.toml", "--threads", "1"]));
     let half = report(&train(folder.path(), &["half.toml", "--threads", "1"]));

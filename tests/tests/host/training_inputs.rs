@@ -163,3 +163,16 @@ fn a_pattern_that_matches_no_line_is_named() {
     let answer: Value = serde_json::from_slice(&output.stdout).expect("JSON");
     assert_eq!(answer["metrics_unmatched"], serde_json::json!(["accuracy"]), "{answer}");
 }
+
+#[test]
+fn folders_behind_links_and_results_inside_the_code_are_refused() {
+    let folder = copying("");
+    let recipe = std::fs::read_to_string(folder.path().join("recipe.toml")).expect("there");
+    write(&folder.path().join("recipe.toml"), format!("{recipe}files = [\".\"]\n"));
+    refused(&train(folder.path(), &["recipe.toml"]), "inside the code `.`");
+    let data = folder.path().join("data");
+    std::fs::create_dir(&data).expect("made");
+    std::os::unix::fs::symlink(folder.path(), data.join("circle")).expect("made");
+    write(&folder.path().join("recipe.toml"), recipe.replace("\"pair\"", "\"data\""));
+    refused(&train(folder.path(), &["recipe.toml"]), "data/circle` is a link to a folder");
+}

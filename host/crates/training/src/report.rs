@@ -175,7 +175,14 @@ fn check_losses(recipe: &Recipe, last: &BTreeMap<String, f64>) -> Result<(), Gat
             let Some((&reached, &without)) = last.get(metric).zip(without) else { continue };
             if without - reached > LOSS_MAX + ROUNDING {
                 let accepted = (reached * 100.0).floor() / 100.0;
-                return Err(GateError::Lossy { cause, setting, metric, reached, without, accepted });
+                return Err(GateError::Lossy {
+                    cause,
+                    setting,
+                    metric,
+                    reached,
+                    without,
+                    accepted,
+                });
             }
         }
     }

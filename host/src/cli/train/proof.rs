@@ -98,10 +98,11 @@ impl Made<'_> {
         let Self { recipe, job, inputs, embeddings, ran } = self;
         let hyperparameters = job.hyperparameters.iter();
         let (trainer, seed) = match recipe.trainer() {
-            Trainer::Native(native) => ("hospes-train".to_owned(), Some(native.seed)),
+            Trainer::Native(native) => ("hospes-train", Some(native.seed)),
             Trainer::Command(command) => {
                 let seed = command.hyperparameters.get("seed").and_then(|seed| seed.as_integer());
-                (command.argv.join(" "), seed.and_then(|seed| u64::try_from(seed).ok()))
+                // The script has no version that Hospes knows. Its digest is among the code.
+                ("hospes", seed.and_then(|seed| u64::try_from(seed).ok()))
             }
         };
         let mut environment = vec![
@@ -136,7 +137,7 @@ impl Made<'_> {
             code: inputs.code(),
             lock: inputs.lock(),
             base,
-            trainer: Named { name: trainer, version: env!("CARGO_PKG_VERSION").into() },
+            trainer: Named { name: trainer.into(), version: env!("CARGO_PKG_VERSION").into() },
             started: ran.started,
             finished,
         }
