@@ -241,6 +241,9 @@ fn a_changed_byte_breaks_the_proof_and_is_named() {
         assert_eq!((code, &said["error"]), (Some(1), &json!("cannot compare")), "{said}");
         assert!(said.to_string().contains("nowhere` cannot be read"), "{said}");
     }
+    let (code, said) = run.verify(&["--base", &recipe]);
+    let error = said["error"].as_str().expect("a refusal");
+    assert!(code == Some(1) && error.starts_with("the proof names no base"), "{said}");
     // A changed byte of the proof itself breaks the bundle.
     let needle = b"vnd.in-toto+json";
     let at = signed.windows(needle.len()).position(|window| window == needle);

@@ -111,6 +111,12 @@ fn a_proof_names_the_teacher_as_the_base() {
     recipe(at, "file.toml", &of("large/model.onnx"));
     trained("file.toml", &[]);
     proves_base(at, "file", "large/model.onnx", "large/model.onnx", "file/model.onnx");
+    // The bundle of that model holds it.
+    let held = json_of(&hospes(at, &["verify-lineage", "learnt.wasm", "--base", "large.wasm"]));
+    assert_eq!(held["holds"], true, "{held}");
+    let what = "base large/model.onnx: the bundle `large.wasm` holds it";
+    let checks = held["checks"].as_array().expect("a list");
+    assert!(checks.iter().any(|check| check["what"] == what && check["result"] == "ok"), "{held}");
     std::fs::remove_file(at.join("learnt.wasm")).expect("packed");
     recipe(at, "bundle.toml", &of("large.wasm"));
     trained("bundle.toml", &[]);
