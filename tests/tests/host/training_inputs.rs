@@ -151,6 +151,18 @@ fn a_script_that_looks_itself_up_as_tensorflow_does_is_trained_confined() {
 }
 
 #[test]
+fn a_misspelt_script_is_named_before_anything_is_trained() {
+    let folder = copying("");
+    let path = folder.path().join("recipe.toml");
+    let recipe = std::fs::read_to_string(&path).expect("there");
+    write(&path, recipe.replace("other.py", "ohter.py"));
+    let output = train(folder.path(), &["recipe.toml"]);
+    refused(&output, "ohter.py`, which the recipe names, is not there");
+    refused(&output, "correct `argv`");
+    assert!(!folder.path().join("recipe").exists(), "nothing was trained");
+}
+
+#[test]
 fn a_pattern_that_matches_no_line_is_named() {
     let folder = copying("echo loss=0.5");
     let path = folder.path().join("recipe.toml");
