@@ -103,7 +103,11 @@ pub enum Architecture {
 
 /// How weights change at a step.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(
+    default,
+    deny_unknown_fields,
+    expecting = "a table: write `{ kind = \"adam\", lr = 0.01 }`"
+)]
 pub struct Optimizer {
     pub kind: Rule,
     /// The learning rate.
@@ -143,7 +147,7 @@ pub enum Schedule {
 
 /// Changes of pictures at each epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a table: write `{ shift = 2, flip = true }`")]
 pub struct Augment {
     /// Moved by up to this many pixels, in each direction; the edge is filled with zeros.
     #[serde(default)]
@@ -158,7 +162,7 @@ pub struct Augment {
 
 /// When training ends before its last epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a table: write `{ patience = 3 }`")]
 pub struct EarlyStop {
     /// After this many epochs without a better loss on held-out rows.
     pub patience: u32,
@@ -169,7 +173,7 @@ pub struct EarlyStop {
 
 /// A model that teaches (Hinton, Vinyals and Dean 2015, "Distilling the Knowledge in a Neural Network").
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a table: write `{ model = \"large.onnx\" }`")]
 pub struct Teacher {
     /// An ONNX file or a bundle with the same inputs and classes, seen from the recipe's folder.
     pub model: PathBuf,
@@ -186,7 +190,7 @@ pub struct Teacher {
 
 /// Structured pruning: whole channels and units, so that the model is smaller and faster on every backend.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a table: write `{ share = 0.5, epochs = 3 }`")]
 pub struct Prune {
     /// The part of each hidden layer's channels or units that is removed.
     pub share: f64,

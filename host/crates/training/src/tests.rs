@@ -187,6 +187,20 @@ fn the_last_value_is_known_even_where_its_event_is_not_kept() {
     assert_eq!(all.last()["loss"], (events::EVENTS_MAX + 1) as f64);
 }
 
+#[test]
+fn a_setting_that_is_a_table_says_how_it_is_written() {
+    for (given, form) in [
+        ("prune=0.5", "`{ share = 0.5, epochs = 3 }`"),
+        ("teacher=\"large.onnx\"", "`{ model = \"large.onnx\" }`"),
+        ("early_stop=3", "`{ patience = 3 }`"),
+        ("augment=true", "`{ shift = 2, flip = true }`"),
+        ("optimizer=\"sgd\"", "`{ kind = \"adam\", lr = 0.01 }`"),
+    ] {
+        let said = refused(DIGITS, &[given]);
+        assert!(said.contains(&format!("expected a table: write {form}")), "{given}: {said}");
+    }
+}
+
 /// A script that is about to run under the contract in this folder.
 fn job(folder: &Path) -> Job {
     let recipe = Recipe::parse(SCRIPT, &[]).expect("valid");
