@@ -30,7 +30,7 @@ enum Action {
     /// List the backends, and why one is not usable.
     List {
         /// The host's data directory.
-        #[arg(long, value_name = "DIR")]
+        #[arg(long, value_name = "DIR", env = "HOSPES_DATA", hide_env_values = true)]
         data: Option<PathBuf>,
     },
     Install(Install),
@@ -47,7 +47,7 @@ enum Action {
 struct Install {
     backend: Installable,
     /// The host's data directory.
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", env = "HOSPES_DATA", hide_env_values = true)]
     data: Option<PathBuf>,
     /// The Python whose pip fetches the package.
     #[arg(long, value_name = "COMMAND", default_value = "python3")]

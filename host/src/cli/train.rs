@@ -25,8 +25,8 @@ use crate::evidence::chart::{self, Series};
 use crate::id::Digest;
 use crate::training::report::{Compared, Cost, Embedded, Made, REPORT_VERSION};
 use crate::training::{
-    Event, Finished, Job, Limits, Log, Pattern, Recipe, Report, Trainer, contract, events, prepare,
-    recipe, report, run,
+    Event, Events, Finished, Job, Limits, Log, Pattern, Recipe, Report, Trainer, contract, events,
+    prepare, recipe, report, run,
 };
 use hospes_cli::Context;
 use hospes_cli::document::Force;
@@ -179,7 +179,7 @@ impl Train {
             made.write(out, files, key, context.clock.now())?;
         }
         let signer = key.map(|key| key.party().to_string());
-        Ok(answer(&report, finished.events.dropped, out, signer.as_deref()))
+        Ok(answer(&report, &finished.events, out, signer.as_deref()))
     }
 
     /// Makes the folders of the results and of the trainer. Whatever this training comes to, none of its files is then one of an earlier one.
@@ -399,13 +399,24 @@ fn curves(finished: &Finished) -> String {
     chart::curves("Training", "epoch", "value", &series)
 }
 
-fn answer(report: &Report, dropped: u64, out: &Path, signer: Option<&str>) -> Answer {
+/// The metrics whose patterns matched nothing that the script printed, and that it has not said in its events either.
+fn unmatched(report: &Report) -> Vec<&str> {
+    let Trainer::Command(command) = report.recipe.trainer() else { return Vec::new() };
+    let names = command.metrics.iter().map(|metric| metric.name.as_str());
+    names.filter(|name| !report.metrics.contains_key(*name)).collect()
+}
+
+fn answer(report: &Report, events: &Events, out: &Path, signer: Option<&str>) -> Answer {
+    let (dropped, unmatched) = (events.dropped, unmatched(report));
     let mut plain = format!("wrote {}\n", out.join(MODEL).display());
     let mut line = |name: &str, text: String| plain += &format!("  {name:<9}  {text}\n");
     line("model", format!("{}, {}", about_bytes(report.model.bytes), report.model.sha256));
     let metrics: Vec<String> =
         report.metrics.iter().map(|(name, value)| format!("{name} {value:.4}")).collect();
     line("metrics", metrics.join(", "));
+    for name in &unmatched {
+        line("warning", format!("`metrics`: the pattern of `{name}` matched no line of {LOG}"));
+    }
     if dropped > 0 {
         let kept = events::EVENTS_MAX;
         line("events", format!("the first {kept} are kept, {dropped} more are not"));
@@ -458,7 +469,8 @@ fn answer(report: &Report, dropped: u64, out: &Path, signer: Option<&str>) -> An
         },
     );
     let json = json!({
-        "signer": signer, "out": out.display().to_string(), "report": report, "events_dropped": dropped
+        "signer": signer, "out": out.display().to_string(), "report": report, "events_dropped": dropped,
+        "metrics_unmatched": unmatched
     });
     Answer::new(printable(plain.trim_end()), json)
 }

@@ -5,7 +5,7 @@
 use std::path::Path;
 
 use hospes_core::id::Digest;
-use hospes_training::native::Prune;
+use hospes_training::native::{ALONE, Prune, UNPRUNED};
 use hospes_training::{Event, Native};
 
 use crate::fit::{FitError, Part, Training};
@@ -30,12 +30,12 @@ pub fn train(
     let Native { epochs, prune, .. } = *whole.native;
     let mut before = 0;
     if whole.teacher.is_some() {
-        let part = Part { prefix: "alone_", epochs, before, first: None };
+        let part = Part { prefix: ALONE, epochs, before, first: None };
         let alone = Training { part, teacher: None, ..whole.clone() };
         alone.run(&checkpoints.join("alone"), of, tell)?;
         before += epochs;
     }
-    let prefix = if prune.is_some() { "unpruned_" } else { "" };
+    let prefix = if prune.is_some() { UNPRUNED } else { "" };
     let part = Part { prefix, epochs, before, first: None };
     let asked = Training { part, ..whole.clone() };
     let weights = asked.run(&checkpoints.join("epoch"), of, tell)?;

@@ -131,8 +131,14 @@ fn the_runtime_list_says_what_is_usable_and_why_not() {
         (&backends["backends"][1]["backend"], &backends["backends"][1]["usable"]),
         (&"tract".into(), &true.into())
     );
-    let installed = list(&workspace().join("target/runtime"));
+    let data = workspace().join("target/runtime");
+    let installed = list(&data);
     assert_eq!(installed["backends"][0]["usable"], true, "{installed}");
+    // The directory as containers name it.
+    let mut command = HostProcess::command();
+    command.args(["--json", "runtime", "list"]).env("HOSPES_DATA", data);
+    let named = command.output().expect("it runs").stdout;
+    assert_eq!(serde_json::from_slice::<Value>(&named).expect("JSON"), installed);
 }
 
 #[test]

@@ -235,6 +235,15 @@ fn a_changed_byte_breaks_the_proof_and_is_named() {
         (code, said["error"].clone()),
         (Some(1), json!("the training had no data set `tset`"))
     );
+    // A folder that does not exist is an error: nothing in it could be checked.
+    for option in ["--data", "--code"] {
+        let (code, said) = run.verify(&[option, &run.text("nowhere")]);
+        assert_eq!((code, &said["error"]), (Some(1), &json!("cannot compare")), "{said}");
+        assert!(said.to_string().contains("nowhere` cannot be read"), "{said}");
+    }
+    let (code, said) = run.verify(&["--base", &recipe]);
+    let error = said["error"].as_str().expect("a refusal");
+    assert!(code == Some(1) && error.starts_with("the proof names no base"), "{said}");
     // A changed byte of the proof itself breaks the bundle.
     let needle = b"vnd.in-toto+json";
     let at = signed.windows(needle.len()).position(|window| window == needle);

@@ -19,6 +19,8 @@ pub(super) fn train(folder: &Path, arguments: &[&str]) -> Output {
         .args(["--json", "train"])
         .args(arguments)
         .args([Path::new("--host-data"), &built("runtime")])
+        // Of several keys of whoever runs the tests none would be chosen.
+        .env("HOSPES_HOME", folder.join("home"))
         .current_dir(folder)
         .output()
         .expect("it runs")
@@ -483,7 +485,7 @@ fn a_machine_without_namespaces_refuses_to_train_and_keeps_an_earlier_model() {
 }
 
 /// A script that leaves a model which was there before, and says nothing of its data. `first` is what it does before.
-fn copying(first: &str) -> TempDir {
+pub(super) fn copying(first: &str) -> TempDir {
     let folder = script(&format!("{first}\ncp \"$1\" $SM_MODEL_DIR/model.onnx\n"));
     write(&folder.path().join("made.onnx"), simple());
     write(&folder.path().join("other.py"), "pass\n");
@@ -515,6 +517,10 @@ fn a_proof_names_the_program_and_a_pair_of_files_can_be_compared() {
     let pack = ["pack", "recipe/model.onnx", "--name", "bars", "--provenance", proof];
     let packed = with_key(folder.path(), &[&pack[..], &["-o", "bars.wasm"]].concat());
     assert!(packed.status.success(), "{}", String::from_utf8_lossy(&packed.stderr));
+    // Hospes knows its own version, not the script's.
+    let shown = with_key(folder.path(), &["inspect", "bars.wasm"]);
+    let shown: Value = serde_json::from_slice(&shown.stdout).expect("JSON");
+    assert_eq!(shown["extras"]["provenance"]["trainer"]["name"], "hospes", "{shown}");
     let verify = || -> (Vec<(String, String)>, String) {
         let places = ["--data", ".", "--code", ".", "--recipe", "recipe.toml"];
         let said =
@@ -569,14 +575,15 @@ fn a_proof_that_could_not_be_signed_is_refused_before_the_training() {
 }
 
 #[test]
-fn folders_behind_links_and_results_inside_the_code_are_refused() {
+fn of_several_keys_one_must_be_chosen_before_the_training() {
     let folder = copying("");
-    let recipe = std::fs::read_to_string(folder.path().join("recipe.toml")).expect("there");
-    write(&folder.path().join("recipe.toml"), format!("{recipe}files = [\".\"]\n"));
-    refused(&train(folder.path(), &["recipe.toml"]), "inside the code `.`");
-    let data = folder.path().join("data");
-    std::fs::create_dir(&data).expect("made");
-    std::os::unix::fs::symlink(folder.path(), data.join("circle")).expect("made");
-    write(&folder.path().join("recipe.toml"), recipe.replace("\"pair\"", "\"data\""));
-    refused(&train(folder.path(), &["recipe.toml"]), "data/circle` is a link to a folder");
+    // The first command makes a key.
+    let again = with_key(folder.path(), &["keys", "new", "zoe"]);
+    assert!(again.status.success(), "{}", String::from_utf8_lossy(&again.stderr));
+    let run = ["train", "recipe.toml"];
+    let choose = "choose one with `--as NAME` or HOSPES_AS: acme, zoe";
+    refused(&with_key(folder.path(), &run), choose);
+    assert!(!folder.path().join("recipe").exists(), "nothing was trained");
+    report(&with_key(folder.path(), &[&run[..], &["--as", "zoe"]].concat()));
+    assert!(folder.path().join("recipe/provenance.dsse").is_file());
 }

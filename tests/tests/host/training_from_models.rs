@@ -36,8 +36,7 @@ fn a_taught_network_is_reported_beside_the_same_one_without_its_teacher() {
     let folder = pictures();
     recipe(folder.path(), "large.toml", "widths = [8, 16]\nepochs = 3");
     let large = report(&train(folder.path(), &["large.toml"]));
-    let small =
-        "widths = [2, 2]\nepochs = 2\nteacher = { model = \"large/model.onnx\", weight = 0.7 }";
+    let small = "widths = [2, 2]\nepochs = 2\nteacher = { model = \"large/model.onnx\", weight = 0.7 }\n[gate]\naccuracy = 0.5";
     recipe(folder.path(), "small.toml", small);
     let taught = report(&train(folder.path(), &["small.toml"]));
     agree(&taught);
@@ -104,11 +103,20 @@ fn a_proof_names_the_teacher_as_the_base() {
     recipe(at, "large.toml", "widths = [8, 16]\nepochs = 3");
     trained("large.toml", &[]);
     json_of(&hospes(at, &["pack", "large/model.onnx", "--name", "large", "-o", "large.wasm"]));
-    let of =
-        |model: &str| format!("widths = [2, 2]\nepochs = 1\nteacher = {{ model = \"{model}\" }}");
+    let of = |model: &str| {
+        format!(
+            "widths = [2, 2]\nepochs = 1\nteacher = {{ model = \"{model}\" }}\n[gate]\naccuracy = 0.0"
+        )
+    };
     recipe(at, "file.toml", &of("large/model.onnx"));
     trained("file.toml", &[]);
     proves_base(at, "file", "large/model.onnx", "large/model.onnx", "file/model.onnx");
+    // The bundle of that model holds it.
+    let held = json_of(&hospes(at, &["verify-lineage", "learnt.wasm", "--base", "large.wasm"]));
+    assert_eq!(held["holds"], true, "{held}");
+    let what = "base large/model.onnx: the bundle `large.wasm` holds it";
+    let checks = held["checks"].as_array().expect("a list");
+    assert!(checks.iter().any(|check| check["what"] == what && check["result"] == "ok"), "{held}");
     std::fs::remove_file(at.join("learnt.wasm")).expect("packed");
     recipe(at, "bundle.toml", &of("large.wasm"));
     trained("bundle.toml", &[]);
@@ -137,7 +145,8 @@ fn a_teacher_of_other_classes_teaches_nothing() {
 fn a_pruned_network_is_smaller_and_still_right() {
     let folder = pictures();
     recipe(folder.path(), "whole.toml", "widths = [8, 16]\nepochs = 3");
-    let prune = "widths = [8, 16]\nepochs = 3\nprune = { share = 0.5, epochs = 2 }";
+    let prune =
+        "widths = [8, 16]\nepochs = 3\nprune = { share = 0.5, epochs = 2 }\n[gate]\naccuracy = 0.9";
     recipe(folder.path(), "half.toml", prune);
     let whole = report(&train(folder.path(), &["whole.toml", "--threads", "1"]));
     let half = report(&train(folder.path(), &["half.toml", "--threads", "1"]));
@@ -146,6 +155,31 @@ fn a_pruned_network_is_smaller_and_still_right() {
     assert!(metric(&half, "accuracy") >= 0.9, "{half}");
     let bytes = |report: &Value| report["model"]["bytes"].as_u64().expect("a size");
     assert!(bytes(&half) * 2 < bytes(&whole), "{} {}", bytes(&half), bytes(&whole));
+}
+
+#[test]
+fn a_network_that_loses_by_its_pruning_is_not_kept_without_a_gate() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let rows = |from: u32| {
+        let numbers = (0..200).map(|at| f64::from((at * 37 + from) % 101) / 101.0);
+        numbers.fold("a,b,c\n".to_owned(), |text, a| {
+            let b = (a * 7.0).fract();
+            format!("{text}{a},{b},{}\n", 3.0 * a - 2.0 * b + 0.5)
+        })
+    };
+    write(&folder.path().join("train.csv"), rows(0));
+    write(&folder.path().join("test.csv"), rows(11));
+    // All rows in a step: after the pruning there is one step, which cannot make up for nine tenths of the units.
+    let recipe = "[data]\ntrain = { path = \"train.csv\" }\ntest = { path = \"test.csv\" }\n[native]\ntask = \"table\"\n\
+        target = \"c\"\npredict = \"number\"\narchitecture = \"mlp\"\nwidths = [64]\nepochs = 300\nbatch = 1000\n\
+        optimizer = { kind = \"adam\", lr = 0.01 }\nprune = { share = 0.9, epochs = 1 }\n";
+    write(&folder.path().join("line.toml"), recipe);
+    let output = train(folder.path(), &["line.toml"]);
+    refused(&output, "pruning costs too much: r2 is");
+    refused(&output, "leave `prune` out");
+    assert!(!folder.path().join("line/model.onnx").exists());
+    let kept = report(&train(folder.path(), &["line.toml", "--set", "gate.r2=-1000.0"]));
+    assert!(metric(&kept, "unpruned_r2") > metric(&kept, "r2") + 0.01, "{kept}");
 }
 
 /// Sentences about food and about weather. Those for testing have words that the others do not have.

@@ -9,7 +9,7 @@ use system_tests::{HostProcess, built};
 use tempfile::TempDir;
 
 use super::held_out::parquet;
-use super::training::{agree, refused, report, train, write};
+use super::training::{agree, copying, refused, report, train, write};
 
 /// `hospes evaluate` finds on each backend what the report says of the test data.
 #[track_caller]
@@ -148,4 +148,43 @@ fn a_script_that_looks_itself_up_as_tensorflow_does_is_trained_confined() {
         let report = report(&train(folder.path(), &["recipe.toml", "--force"]));
         assert_eq!(report["confined"], true, "{report}");
     }
+}
+
+#[test]
+fn a_misspelt_script_is_named_before_anything_is_trained() {
+    let folder = copying("");
+    let path = folder.path().join("recipe.toml");
+    let recipe = std::fs::read_to_string(&path).expect("there");
+    write(&path, recipe.replace("other.py", "ohter.py"));
+    let output = train(folder.path(), &["recipe.toml"]);
+    refused(&output, "ohter.py`, which the recipe names, is not there");
+    refused(&output, "correct `argv`");
+    assert!(!folder.path().join("recipe").exists(), "nothing was trained");
+}
+
+#[test]
+fn a_pattern_that_matches_no_line_is_named() {
+    let folder = copying("echo loss=0.5");
+    let path = folder.path().join("recipe.toml");
+    let recipe = std::fs::read_to_string(&path).expect("there");
+    let metric = |name: &str| format!("{{ name = \"{name}\", regex = \"{name}=([0-9.]+)\" }}");
+    let metrics = format!("metrics = [{}, {}]\n", metric("loss"), metric("accuracy"));
+    write(&path, format!("{recipe}{metrics}"));
+    let output = train(folder.path(), &["recipe.toml"]);
+    report(&output);
+    let answer: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(answer["metrics_unmatched"], serde_json::json!(["accuracy"]), "{answer}");
+}
+
+#[test]
+fn folders_behind_links_and_results_inside_the_code_are_refused() {
+    let folder = copying("");
+    let recipe = std::fs::read_to_string(folder.path().join("recipe.toml")).expect("there");
+    write(&folder.path().join("recipe.toml"), format!("{recipe}files = [\".\"]\n"));
+    refused(&train(folder.path(), &["recipe.toml"]), "inside the code `.`");
+    let data = folder.path().join("data");
+    std::fs::create_dir(&data).expect("made");
+    std::os::unix::fs::symlink(folder.path(), data.join("circle")).expect("made");
+    write(&folder.path().join("recipe.toml"), recipe.replace("\"pair\"", "\"data\""));
+    refused(&train(folder.path(), &["recipe.toml"]), "data/circle` is a link to a folder");
 }

@@ -156,6 +156,10 @@ pub(crate) fn trained_by(
     is_in_bundle: bool,
     made: Option<&dyn Display>,
 ) -> String {
+    let trainer = match trainer.split_once(' ') {
+        Some(("hospes", _)) => format!("a script, which {trainer} ran"),
+        _ => trainer.to_owned(),
+    };
     match made {
         _ if is_in_bundle => format!("  trained by {trainer}"),
         Some(made) => format!(

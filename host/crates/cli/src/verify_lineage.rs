@@ -1,7 +1,7 @@
 //! `hospes verify-lineage`: compares a bundle's provenance with the files that are at hand.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::{Value, json};
@@ -11,6 +11,7 @@ use super::inspect;
 use super::screen::{Answer, printable};
 use hospes_bundle::Inspection;
 use hospes_bundle::provenance::{Check, Finding, Places, Provenance};
+use hospes_core::id::Digest;
 
 /// Check where a bundle's model comes from.
 ///
@@ -62,6 +63,11 @@ impl VerifyLineage {
             ));
         };
         let (data, data_sets) = data_places(self.data, provenance)?;
+        if let (Some(base), None) = (&self.base, &provenance.training().base) {
+            let message =
+                format!("the proof names no base, so `{}` proves nothing", base.display());
+            return Err(Failure::new(message).fix("leave out `--base`"));
+        }
         let places = Places {
             data,
             data_sets,
@@ -70,12 +76,19 @@ impl VerifyLineage {
             events: self.events,
             code: self.code,
             lock: self.lock,
+            base_models: self.base.as_deref().map(models).unwrap_or_default(),
             base: self.base,
         };
         let mut checks = vec![signature(&inspection, provenance), model(&inspection, provenance)];
         checks.extend(provenance.check(&places).during(|| "cannot compare".to_owned())?);
         Ok(answer(&inspection, provenance, &checks))
     }
+}
+
+/// The models in a file, if it is a bundle.
+fn models(path: &Path) -> Vec<Digest> {
+    let Ok(inspection) = hospes_bundle::inspect(path) else { return Vec::new() };
+    inspection.manifest().models.iter().map(|model| model.sha256).collect()
 }
 
 /// The folder of all data sets, and the places of those that were named.

@@ -15,6 +15,10 @@ const BATCH_MAX: usize = 65_536;
 /// Highest temperature of a teacher. Above it, all classes look the same.
 const TEMPERATURE_MAX: f64 = 100.0;
 
+/// What the names of metrics begin with that are of the network without its teacher, and before its pruning.
+pub const ALONE: &str = "alone_";
+pub const UNPRUNED: &str = "unpruned_";
+
 /// What is trained, and how.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -99,7 +103,11 @@ pub enum Architecture {
 
 /// How weights change at a step.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(
+    default,
+    deny_unknown_fields,
+    expecting = "a table: write `{ kind = \"adam\", lr = 0.01 }`"
+)]
 pub struct Optimizer {
     pub kind: Rule,
     /// The learning rate.
@@ -139,7 +147,7 @@ pub enum Schedule {
 
 /// Changes of pictures at each epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a table: write `{ shift = 2, flip = true }`")]
 pub struct Augment {
     /// Moved by up to this many pixels, in each direction; the edge is filled with zeros.
     #[serde(default)]
@@ -154,7 +162,7 @@ pub struct Augment {
 
 /// When training ends before its last epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a table: write `{ patience = 3 }`")]
 pub struct EarlyStop {
     /// After this many epochs without a better loss on held-out rows.
     pub patience: u32,
@@ -165,7 +173,7 @@ pub struct EarlyStop {
 
 /// A model that teaches (Hinton, Vinyals and Dean 2015, "Distilling the Knowledge in a Neural Network").
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a table: write `{ model = \"large.onnx\" }`")]
 pub struct Teacher {
     /// An ONNX file or a bundle with the same inputs and classes, seen from the recipe's folder.
     pub model: PathBuf,
@@ -182,7 +190,7 @@ pub struct Teacher {
 
 /// Structured pruning: whole channels and units, so that the model is smaller and faster on every backend.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "a table: write `{ share = 0.5, epochs = 3 }`")]
 pub struct Prune {
     /// The part of each hidden layer's channels or units that is removed.
     pub share: f64,

@@ -6,7 +6,8 @@ use hospes_core::id::Digest;
 use serde::{Deserialize, Serialize};
 
 use crate::events::Events;
-use crate::recipe::Recipe;
+use crate::native::{ALONE, UNPRUNED};
+use crate::recipe::{Recipe, Trainer};
 use crate::run::Finished;
 
 /// The version of this report's format.
@@ -108,7 +109,24 @@ pub enum GateError {
         "the gate asks for `{metric}`, which the trainer has not reported: it reported {reported}"
     )]
     Silent { metric: String, reported: String },
+    #[error(
+        "the model is not kept: {cause}: {metric} is {reached:.4}, and {without:.4} without it; leave `{setting}` out, or accept this with \
+         `{metric} = {accepted:.2}` below `[gate]` (for one run: `--set gate.{metric}={accepted:.2}`)"
+    )]
+    Lossy {
+        cause: &'static str,
+        setting: &'static str,
+        metric: &'static str,
+        reached: f64,
+        without: f64,
+        accepted: f64,
+    },
 }
+
+/// How much a teacher or pruning may cost where the recipe sets no limit for the metric. Less is also what another seed changes.
+const LOSS_MAX: f64 = 0.01;
+/// Differences of fractions such as 0.88 - 0.87 are not exact.
+const ROUNDING: f64 = 1e-9;
 
 impl Cost {
     /// What a training took.
@@ -118,7 +136,7 @@ impl Cost {
     }
 }
 
-/// Whether the metrics reach all that the recipe asks for.
+/// Whether the metrics reach all that the recipe asks for, and what a teacher or pruning costs where it asks for nothing.
 ///
 /// # Errors
 /// [`GateError`] for the first that they do not.
@@ -138,5 +156,35 @@ pub fn gate(recipe: &Recipe, events: &Events) -> Result<Vec<Passed>, GateError> 
             Err(GateError::Missed { metric, reached, wanted })
         }
     });
-    gate.collect()
+    let passed = gate.collect::<Result<_, _>>()?;
+    check_losses(recipe, &last)?;
+    Ok(passed)
+}
+
+/// Compares what is kept with the same network without the teacher, and before the pruning.
+fn check_losses(recipe: &Recipe, last: &BTreeMap<String, f64>) -> Result<(), GateError> {
+    let Trainer::Native(native) = recipe.trainer() else { return Ok(()) };
+    let steps = [
+        (native.prune.is_some(), UNPRUNED, "prune", "pruning costs too much"),
+        (native.teacher.is_some(), ALONE, "teacher", "the teacher did not help"),
+    ];
+    for (is_done, prefix, setting, cause) in steps {
+        let metrics = native.metrics().iter().filter(|metric| !recipe.gate.contains_key(**metric));
+        for metric in metrics.copied().filter(|_| is_done) {
+            let without = last.get(&format!("{prefix}{metric}"));
+            let Some((&reached, &without)) = last.get(metric).zip(without) else { continue };
+            if without - reached > LOSS_MAX + ROUNDING {
+                let accepted = (reached * 100.0).floor() / 100.0;
+                return Err(GateError::Lossy {
+                    cause,
+                    setting,
+                    metric,
+                    reached,
+                    without,
+                    accepted,
+                });
+            }
+        }
+    }
+    Ok(())
 }

@@ -187,6 +187,20 @@ fn the_last_value_is_known_even_where_its_event_is_not_kept() {
     assert_eq!(all.last()["loss"], (events::EVENTS_MAX + 1) as f64);
 }
 
+#[test]
+fn a_setting_that_is_a_table_says_how_it_is_written() {
+    for (given, form) in [
+        ("prune=0.5", "`{ share = 0.5, epochs = 3 }`"),
+        ("teacher=\"large.onnx\"", "`{ model = \"large.onnx\" }`"),
+        ("early_stop=3", "`{ patience = 3 }`"),
+        ("augment=true", "`{ shift = 2, flip = true }`"),
+        ("optimizer=\"sgd\"", "`{ kind = \"adam\", lr = 0.01 }`"),
+    ] {
+        let said = refused(DIGITS, &[given]);
+        assert!(said.contains(&format!("expected a table: write {form}")), "{given}: {said}");
+    }
+}
+
 /// A script that is about to run under the contract in this folder.
 fn job(folder: &Path) -> Job {
     let recipe = Recipe::parse(SCRIPT, &[]).expect("valid");
@@ -277,6 +291,45 @@ fn a_script_gets_the_contract_and_its_words_become_events() {
     let silent = Recipe::parse(&format!("{SCRIPT}\n[gate]\nf1 = 0.6"), &[]).expect("valid");
     let said = report::gate(&silent, &ended.events).expect_err("silent").to_string();
     assert!(said.contains("it reported `accuracy`, `loss`"), "{said}");
+}
+
+#[test]
+fn a_teacher_or_pruning_that_costs_accuracy_is_refused_unless_the_gate_accepts_it() {
+    const NETWORK: &str = "
+[data]
+train = { path = \"a\" }
+test = { path = \"b\" }
+[native]
+task = \"image\"
+architecture = \"cnn\"
+";
+    let said = |more: &str, figures: &[(&str, f64)]| {
+        let recipe = Recipe::parse(&format!("{NETWORK}{more}"), &[]).expect("valid");
+        let mut all = events::Events::default();
+        let metrics = figures.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect();
+        all.push(Event { metrics, ..Event::default() });
+        report::gate(&recipe, &all).map(drop).map_err(|error| error.to_string())
+    };
+    let teacher = "teacher = { model = \"large.onnx\" }\n";
+    let prune = "prune = { share = 0.5, epochs = 1 }\n";
+    let worse = [("alone_accuracy", 0.992), ("accuracy", 0.875)];
+    let refused = said(teacher, &worse).expect_err("it is much worse");
+    let wanted = "the teacher did not help: accuracy is 0.8750, and 0.9920 without it";
+    assert!(refused.contains(wanted) && refused.contains("leave `teacher` out"), "{refused}");
+    assert!(refused.contains("`accuracy = 0.87` below `[gate]`"), "{refused}");
+    said(&format!("{teacher}[gate]\naccuracy = 0.87"), &worse).expect("accepted");
+    // As good within a hundredth, or better.
+    said(teacher, &[("alone_accuracy", 0.88), ("accuracy", 0.87)]).expect("hardly worse");
+    said(teacher, &[("alone_accuracy", 0.5), ("accuracy", 0.9)]).expect("better");
+    let pruned = [("unpruned_accuracy", 0.9), ("accuracy", 0.8)];
+    let refused = said(prune, &pruned).expect_err("it is much worse");
+    assert!(refused.contains("pruning costs too much") && refused.contains("`prune`"), "{refused}");
+    // Both: what is kept is compared with each.
+    let all = [("alone_accuracy", 0.99), ("unpruned_accuracy", 0.9), ("accuracy", 0.9)];
+    let refused = said(&format!("{teacher}{prune}"), &all).expect_err("the teacher costs");
+    assert!(refused.contains("the teacher did not help"), "{refused}");
+    // Without rows for testing there is nothing to compare.
+    said(teacher, &[("alone_loss", 0.1), ("loss", 0.9)]).expect("no accuracy");
 }
 
 #[test]

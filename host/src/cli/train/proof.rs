@@ -20,14 +20,13 @@ pub(super) const PROVENANCE: &str = "provenance.dsse";
 /// Who will sign; nobody if there is no key. Training needs none: only where there is one, or one was asked for, the result is signed.
 ///
 /// # Errors
-/// If the key that was asked for cannot be read.
+/// If there are several keys and none was chosen, or if the key cannot be read.
 pub(super) fn key(context: &Context) -> Result<Option<PartyKey>, Failure> {
-    let identity = context.home.identity(context.identity.as_ref());
-    match identity.and_then(|identity| identity.key()) {
-        Ok(key) => Ok(Some(key)),
-        Err(error) if context.identity.is_some() => Err(error),
-        Err(_) => Ok(None),
+    let has_keys = context.home.keys().is_ok_and(|keys| !keys.is_empty());
+    if context.identity.is_none() && !has_keys {
+        return Ok(None);
     }
+    context.home.identity(context.identity.as_ref())?.key().map(Some)
 }
 
 /// What a provenance says of how the model was made.
@@ -99,10 +98,11 @@ impl Made<'_> {
         let Self { recipe, job, inputs, embeddings, ran } = self;
         let hyperparameters = job.hyperparameters.iter();
         let (trainer, seed) = match recipe.trainer() {
-            Trainer::Native(native) => ("hospes-train".to_owned(), Some(native.seed)),
+            Trainer::Native(native) => ("hospes-train", Some(native.seed)),
             Trainer::Command(command) => {
                 let seed = command.hyperparameters.get("seed").and_then(|seed| seed.as_integer());
-                (command.argv.join(" "), seed.and_then(|seed| u64::try_from(seed).ok()))
+                // The script has no version that Hospes knows. Its digest is among the code.
+                ("hospes", seed.and_then(|seed| u64::try_from(seed).ok()))
             }
         };
         let mut environment = vec![
@@ -137,7 +137,7 @@ impl Made<'_> {
             code: inputs.code(),
             lock: inputs.lock(),
             base,
-            trainer: Named { name: trainer, version: env!("CARGO_PKG_VERSION").into() },
+            trainer: Named { name: trainer.into(), version: env!("CARGO_PKG_VERSION").into() },
             started: ran.started,
             finished,
         }

@@ -90,7 +90,12 @@ fn foreign(
     for argument in arguments {
         // The trainer works in a folder of its own, so files of the recipe are named from the root.
         let there = beside.join(argument);
-        let is_file = !argument.starts_with('-') && there.exists();
+        let is_option = argument.starts_with('-');
+        let is_file = !is_option && there.exists();
+        let is_script = Path::new(argument).extension().is_some_and(|end| end == "py");
+        if is_script && !is_option && !is_file {
+            return Err(absent(&there, "argv"));
+        }
         if is_file {
             confined = confined.reading(&there).argument(&there);
         } else {
@@ -100,9 +105,7 @@ fn foreign(
     for file in command.files.iter().chain(&command.lock) {
         let there = beside.join(file);
         if !there.exists() {
-            let message = format!("`{}`, which the recipe names, is not there", there.display());
-            return Err(Failure::new(message)
-                .fix("correct `files` or `lock`; paths are seen from the recipe's folder"));
+            return Err(absent(&there, "files` or `lock"));
         }
         confined = confined.reading(there);
     }
@@ -112,6 +115,13 @@ fn foreign(
         path,
         confined.variable("PYTHONDONTWRITEBYTECODE", "1").variable("PYTHONUNBUFFERED", "1"),
     ))
+}
+
+/// What a setting of the recipe names is not there.
+fn absent(path: &Path, setting: &str) -> Failure {
+    let message = format!("`{}`, which the recipe names, is not there", path.display());
+    Failure::new(message)
+        .fix(format!("correct `{setting}`; paths are seen from the recipe's folder"))
 }
 
 /// A program beside the recipe if it is a path, otherwise one of the system's.

@@ -22,6 +22,8 @@ pub struct Places {
     pub code: Option<PathBuf>,
     pub lock: Option<PathBuf>,
     pub base: Option<PathBuf>,
+    /// The models in it, if it is a bundle.
+    pub base_models: Vec<Digest>,
 }
 
 /// What a comparison found.
@@ -74,6 +76,12 @@ impl Provenance {
         let training = self.training();
         let seen = Seen::default();
         let mut checks = Vec::new();
+        // In a folder that does not exist nothing would be found, and nothing checked.
+        for place in [&places.data, &places.code].into_iter().flatten() {
+            if !is_there(place) {
+                seen.content(place)?;
+            }
+        }
         for data in &training.data {
             let what = format!("data {}", data.name);
             let finding = self.data(data, places, &seen)?;
@@ -97,9 +105,8 @@ impl Provenance {
         for code in &self.training().code {
             checks.push(self.code(code, places.code.as_deref(), &seen)?);
         }
-        if let Some(finding) = self.base(places.base.as_deref())? {
-            let name = training.base.as_ref().map(|base| format!(" {}", base.name));
-            checks.push(Check { what: format!("base{}", name.unwrap_or_default()), finding });
+        if let Some(check) = self.base(places)? {
+            checks.push(check);
         }
         Ok(checks)
     }
@@ -155,16 +162,26 @@ impl Provenance {
         Ok(Check { what: format!("code {name}"), finding })
     }
 
-    fn base(&self, place: Option<&Path>) -> Result<Option<Finding>, ProvenanceError> {
-        Ok(match (&self.training().base, place) {
-            (None, None) => None,
-            (None, Some(place)) => Some(stranger(place)),
-            (Some(_), None) => Some(not_here("--base")),
-            (Some(base), Some(place)) => {
-                let found = Artifact::of_file(place)?;
-                Some(same_or(base.sha256, found.sha256, place, Vec::new()))
+    fn base(&self, places: &Places) -> Result<Option<Check>, ProvenanceError> {
+        let place = places.base.as_deref();
+        let Some(base) = &self.training().base else {
+            let what = "base".to_owned();
+            return Ok(place.map(|place| Check { what, finding: stranger(place) }));
+        };
+        let mut what = format!("base {}", base.name);
+        let finding = match place {
+            None => not_here("--base"),
+            // The proof names the model's file, which was packed since.
+            Some(place) if places.base_models.contains(&base.sha256) => {
+                what += &format!(": the bundle `{}` holds it", place.display());
+                Finding::Same
             }
-        })
+            Some(place) => {
+                let found = Artifact::of_file(place)?;
+                same_or(base.sha256, found.sha256, place, Vec::new())
+            }
+        };
+        Ok(Some(Check { what, finding }))
     }
 }
 
