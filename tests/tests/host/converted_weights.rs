@@ -140,12 +140,14 @@ impl Table {
 
     /// Writes the rows, with the answers to what `prepared` makes of each.
     fn rows(&self, prepared: fn([f64; 2]) -> [f64; 2]) {
-        let answer = |row: [f64; 2]| {
-            let hidden = relu(linear(&self.first.0, &self.first.1, &prepared(row)));
-            linear(&self.last.0, &self.last.1, &hidden)
-        };
         let given = tensor(DataType::F32, &[5, 2], floats(&ROWS.concat()));
-        rows(&self.path("rows.npz"), ("row", &given), &ROWS.map(answer));
+        let answers = ROWS.map(|row| self.answer(prepared(row)));
+        rows(&self.path("rows.npz"), ("row", &given), &answers);
+    }
+
+    fn answer(&self, prepared: [f64; 2]) -> Vec<f64> {
+        let hidden = relu(linear(&self.first.0, &self.first.1, &prepared));
+        linear(&self.last.0, &self.last.1, &hidden)
     }
 
     fn convert(&self, more: &[&str]) -> Output {
@@ -183,6 +185,38 @@ fn weights_answer_in_the_network_of_a_recipe_as_arithmetic_says() {
     agree(&table.convert(&["--divide", "1"]), 10);
     table.rows(|[x1, x2]| [(x1 / 2.0 - 1.0) / 4.0, (x2 / 2.0 - 3.0) / 5.0]);
     agree(&table.convert(&["--divide", "2", "--mean", "1,3", "--deviation", "4,5"]), 10);
+}
+
+#[test]
+fn the_order_of_the_classes_is_shown_and_how_many_labels_the_answers_meet() {
+    let table = Table::new();
+    let answers = ROWS.map(|row| table.answer(standard(row)));
+    let converted = |turned: bool| {
+        let labels = answers.iter().flat_map(|answer| {
+            let highest = answer[1] > answer[0];
+            i64::from(highest != turned).to_le_bytes()
+        });
+        let labels = tensor(DataType::I64, &[5], labels.collect());
+        let given = tensor(DataType::F32, &[5, 2], floats(&ROWS.concat()));
+        let expected = tensor(DataType::F32, &[5, 2], floats(&answers.concat()));
+        let all = write_npz([("row", &given), ("y", &labels), ("expected", &expected)]);
+        write(&table.path("rows.npz"), all.expect("numbers"));
+        let output = table.convert(&[]);
+        agree(&output, 10);
+        serde_json::from_slice::<Value>(&output.stdout).expect("JSON")
+    };
+    let report = converted(false);
+    assert_eq!((&report["classes"], &report["labels_met"]), (&json!(["no", "yes"]), &json!(5)));
+    assert_eq!(converted(true)["labels_met"], 0);
+    let mut command = HostProcess::command();
+    command.args(["convert", "w.safetensors", "--recipe", "table.toml", "--verify", "rows.npz"]);
+    command.args(["-o", "model.onnx", "--force"]).current_dir(table.folder.path());
+    command.env("HOSPES_DATA", built("runtime")).env("HOME", table.folder.path());
+    let output = command.output().expect("it runs");
+    let said = String::from_utf8_lossy(&output.stdout);
+    for wanted in ["classes  0 = no, 1 = yes", "in 0 of 5 rows", "another order than the recipe's"] {
+        assert!(said.contains(wanted), "{wanted}: {said}");
+    }
 }
 
 #[test]

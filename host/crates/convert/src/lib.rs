@@ -33,7 +33,7 @@ use std::str::FromStr;
 
 use bytes::Bytes;
 use hospes_data::{DataSet, Options};
-use hospes_onnx::Model;
+use hospes_onnx::{Model, Told};
 
 use budget::Budget;
 use error::refused;
@@ -105,6 +105,8 @@ pub struct Converted {
     pub compared: Vec<Compared>,
     /// What was changed so that hosts take it.
     pub cures: Vec<String>,
+    /// Of weights in a recipe's network whose rows have labels: the rows where the source's highest score is of the label.
+    pub labels_met: Option<usize>,
 }
 
 /// Which library made a file.
@@ -216,12 +218,14 @@ pub fn with_weights(
         return Err(refused("there is nothing to compare the converted model with", fix));
     }
     let compared = compared(task, (Source::Torch, onnx), &rows, None, execute, progress);
-    compared.map_err(|error| match error {
+    let converted = compared.map_err(|error| match error {
         ConvertError::Refused { what, fix } if fix == verify::WRONG => {
             refused(what, verify::WRONG_WEIGHTS)
         }
         error => error,
-    })
+    })?;
+    let labels_met = verify::labels_met(&Told::of_bytes(&converted.onnx).classes, &rows);
+    Ok(Converted { labels_met, ..converted })
 }
 
 fn rows(task: &Task<'_>, progress: &mut dyn FnMut(&str)) -> Result<DataSet, ConvertError> {
@@ -260,7 +264,7 @@ fn compared(
         (false, Some(_)) => format!("{source} itself"),
         (_, None) => file,
     };
-    Ok(Converted { onnx, source, rows: rows.rows(), expected_from, compared, cures })
+    Ok(Converted { onnx, source, rows: rows.rows(), expected_from, compared, cures, labels_met: None })
 }
 
 /// The model of a file that is data only.

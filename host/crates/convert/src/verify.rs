@@ -164,6 +164,24 @@ fn is_whole(tensor: &Tensor) -> bool {
     !tensor.data_type().is_float()
 }
 
+/// The rows whose highest score in `expected` is of their label, if the rows have labels and `expected` has a score for each class.
+///
+/// Labels are matched by the names of the classes or by their places, whichever matches more rows: people write both.
+pub(crate) fn labels_met(classes: &[String], rows: &DataSet) -> Option<usize> {
+    let labels = rows.labels()?.classes()?;
+    let expected = &rows.column(EXPECTED)?.tensor;
+    if classes.len() < 2 || expected.shape() != [labels.of().len(), classes.len()] {
+        return None;
+    }
+    let scores = expected.numbers()?;
+    let highest = |row: &[f64]| (0..row.len()).rev().max_by(|a, b| row[*a].total_cmp(&row[*b]));
+    let answered: Vec<usize> = scores.chunks(classes.len()).filter_map(highest).collect();
+    let pairs = || answered.iter().zip(labels.of().iter().map(|label| *label as usize));
+    let named = pairs().filter(|(class, label)| classes[**class] == labels.names()[*label]);
+    let placed = pairs().filter(|(class, label)| *class == label);
+    Some(named.count().max(placed.count()))
+}
+
 /// Compares a model with its source's answers on every backend, which computes the rows once, however many sets of answers there are.
 ///
 /// # Errors
@@ -350,6 +368,7 @@ fn compare_numbers(
 mod tests {
     use std::cell::Cell;
 
+    use hospes_data::{Classes, Labels};
     use hospes_onnx::model::{Graph, Model, Node, Size, ValueInfo};
 
     use super::*;
@@ -397,6 +416,27 @@ mod tests {
         let mirror = Mirror::default();
         let compared = verify(&Bytes::new(), &interface(), given, &[given, computed], &mirror);
         (mirror.0.get(), compared.map_err(|error| format!("{error:?}")))
+    }
+
+    #[test]
+    fn labels_are_met_by_name_or_by_place() {
+        let classes = ["box".to_owned(), "cross".to_owned()];
+        let rows = |names: &[&str]| {
+            let scores: Vec<u8> = [0.1_f64, 0.9, 0.8, 0.2, 0.3, 0.7]
+                .into_iter()
+                .flat_map(f64::to_le_bytes)
+                .collect();
+            let tensor = Tensor::new(DataType::F64, vec![3, 2], scores.into()).expect("fits");
+            let column = Column { name: EXPECTED.into(), tensor };
+            let names = names.iter().map(|name| (*name).to_owned()).collect();
+            let labels = Classes::new(vec![1, 0, 0], names).expect("named");
+            let labels = Some(Labels::Classes(labels));
+            DataSet::new("rows.npz".as_ref(), vec![column], labels, Vec::new()).expect("rows")
+        };
+        assert_eq!(labels_met(&classes, &rows(&["box", "cross"])), Some(2));
+        assert_eq!(labels_met(&classes, &rows(&["0", "1"])), Some(2));
+        assert_eq!(labels_met(&classes[..1], &rows(&["0", "1"])), None);
+        assert_eq!(labels_met(&classes, &set(&[(EXPECTED, &[0.5])])), None);
     }
 
     #[test]
