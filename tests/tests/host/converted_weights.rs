@@ -281,6 +281,13 @@ fn filters_answer_on_pictures_as_arithmetic_says() {
     rows(&folder.path().join("rows.npz"), ("image", &given), &expected);
     let stated = ["--divide", "255", "--mean", "0.5", "--deviation", "0.25"];
     agree(&convert(folder.path(), "w.safetensors", "bars.toml", "rows.npz", &stated), 6);
+    // Scaled beforehand.
+    std::fs::remove_file(folder.path().join("model.onnx")).expect("written");
+    let scaled: Vec<f64> = given.numbers().expect("bytes").iter().map(|n| n / 255.0).collect();
+    let scaled = tensor(DataType::F32, &[3, 8, 8], floats(&scaled));
+    rows(&folder.path().join("rows.npz"), ("image", &scaled), &expected);
+    let output = convert(folder.path(), "w.safetensors", "bars.toml", "rows.npz", &stated);
+    refused(folder.path(), &output, &["row 1 of the FP32 array", "no byte", "as they are in the files"]);
 }
 
 #[test]

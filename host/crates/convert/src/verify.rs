@@ -119,6 +119,9 @@ fn fitted(tensor: &Tensor, port: &Port) -> Result<Tensor, ConvertError> {
     }
     let data = match wanted {
         Some(wanted) if wanted != tensor.data_type() => {
+            if wanted == DataType::U8 {
+                are_bytes(tensor, port)?;
+            }
             let cast = tensor.numbers().and_then(|numbers| cast(&numbers, wanted));
             cast.ok_or_else(|| {
                 let what = format!("the rows for {port} are {}", tensor.data_type());
@@ -130,6 +133,22 @@ fn fitted(tensor: &Tensor, port: &Port) -> Result<Tensor, ConvertError> {
     Tensor::new(wanted.unwrap_or(tensor.data_type()), shape, data).map_err(|error| {
         refused(format!("the rows do not fit {port}: {error}"), "give them in the model's shape")
     })
+}
+
+/// Whether a byte holds each of these numbers as it is.
+fn are_bytes(tensor: &Tensor, port: &Port) -> Result<(), ConvertError> {
+    let numbers = tensor.numbers().unwrap_or_default();
+    let is_byte = |value: &f64| (0.0..=255.0).contains(value) && value.fract() == 0.0;
+    let Some(at) = numbers.iter().position(|value| !is_byte(value)) else { return Ok(()) };
+    let rows = tensor.shape().first().copied().unwrap_or(1).max(1);
+    let (row, value) = (at / (numbers.len() / rows).max(1) + 1, numbers[at]);
+    Err(refused(
+        format!(
+            "row {row} of the {} array for {port} has {value}, which is no byte",
+            tensor.data_type()
+        ),
+        "give whole numbers from 0 to 255 as they are in the files: the model scales them itself",
+    ))
 }
 
 fn data_type(element: ElementType) -> Option<DataType> {
@@ -218,7 +237,8 @@ pub(crate) fn verify(
             Err(NotRun::Failed(why)) => {
                 let fix =
                     "check that the `--verify` rows are like those that the model was trained with";
-                return Err(refused(format!("`{backend}` could not compute the rows: {why}"), fix));
+                let what = format!("`{backend}` could not compute the rows: {why}");
+                return Err(refused(format!("{what} (the rows have {})", arrays(rows)), fix));
             }
         }
         compared.push(entry);
@@ -232,6 +252,15 @@ pub(crate) fn verify(
         return Err(refused(format!("no backend here runs the model ({})", why.join("; ")), fix));
     }
     Ok(compared)
+}
+
+/// The arrays of the rows with the type and shape that they have in their file.
+fn arrays(rows: &DataSet) -> String {
+    let each = rows.columns().iter().map(|column| {
+        let Column { name, tensor } = column;
+        format!("{name} {}{:?}", tensor.data_type(), tensor.shape())
+    });
+    hospes_data::listed(each)
 }
 
 fn compare(
