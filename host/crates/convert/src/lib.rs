@@ -135,8 +135,8 @@ pub fn recognise(path: &Path, bytes: &[u8]) -> Result<Source, ConvertError> {
         return Err(refused("this is an ONNX model already", "give it to `hospes pack`"));
     }
     if ends(&[".gguf"]) {
-        let fix = "serve it with the plugin `chat`, which reads it as it is";
-        return Err(refused("a GGUF file has weights for one program, and no graph", fix));
+        let fix = "there is no conversion, and Hospes does not serve language models yet";
+        return Err(refused("a GGUF file has a language model's weights, and no graph", fix));
     }
     if ends(&[".mlmodel", ".mlpackage", ".tflite", ".pb"]) {
         let fix = "convert the original model (PyTorch, Keras, scikit-learn) instead, or use `tf2onnx` and give its ONNX file to `hospes pack`";
