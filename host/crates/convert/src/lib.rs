@@ -214,7 +214,8 @@ pub fn with_weights(
 ) -> Result<Converted, ConvertError> {
     let rows = rows(task, progress)?;
     if !has_answers(&rows) {
-        let fix = "add the source's own predictions to the `--verify` file:                    `np.savez(\"rows.npz\", image=X, expected=module(prepared).detach().numpy())`, for a table `row=X`";
+        let fix = "add the source's own predictions to the `--verify` file: \
+                   `np.savez(\"rows.npz\", image=X, expected=module(prepared).detach().numpy())`, for a table `row=X`";
         return Err(refused("there is nothing to compare the converted model with", fix));
     }
     let compared = compared(task, (Source::Torch, onnx), &rows, None, execute, progress);
