@@ -291,7 +291,8 @@ pub(crate) const WRONG: &str = "nothing was written, since the model would answe
 /// The same for weights, of which others say what is computed with them.
 pub(crate) const WRONG_WEIGHTS: &str = "nothing was written, since the model would answer otherwise than its source: \
     check that `--divide`, `--mean` and `--deviation` say what your code did to the inputs, that `expected` is before any softmax, \
-    and that your network has the layers of the recipe's architecture, as host/docs/convert.md lists them";
+    that it is computed with exactly these weights (if the file has half precision, with its rounded numbers), that classes and \
+    columns are in the recipe's order, and that your network has the layers of the recipe's architecture, as host/docs/convert.md lists them";
 
 /// All parts of an output, one after the other.
 fn whole_output(answers: &[Named], at: usize) -> Vec<&Tensor> {
