@@ -303,7 +303,10 @@ fn weights_that_do_not_fit_are_refused_by_name_and_shape() {
     table.refused(&wide, &["`net.fc2.weight` has shape [2, 4]", "layer 2", "wants [2, 3]"]);
     table.refused(&sound[..2], &["layer 2", "shape [2, 3]", "torch.onnx.export"]);
     let more = ("norm.running_mean", &[3][..], numbers(3, 1));
-    table.refused(&[&sound[..], &[more]].concat(), &["`norm.running_mean` of shape [3]"]);
+    let wanted = ["`norm.running_mean` of shape [3]", "batch normalisation", "torch.onnx.export"];
+    table.refused(&[&sound[..], &[more]].concat(), &wanted);
+    let more = ("gate.scale", &[3][..], numbers(3, 1));
+    table.refused(&[&sound[..], &[more]].concat(), &["`gate.scale` of shape [3] is no `weight`"]);
     // Two layers of one shape, and no order.
     table.recipe("widths = [3, 3, 3]");
     let square = |layer: &'static [&'static str; 2], seed| -> [Weight<'static>; 2] {

@@ -21,7 +21,7 @@ pub use error::ConvertError;
 pub use pickle::{PickleError, Pickled};
 pub use python::Python;
 pub use state_dict::{
-    ARCHIVE_FILES_MAX, INDEX_BYTES_MAX, NAME_BYTES_MAX, WEIGHT_ENTRIES_MAX, Weight, weights,
+    ARCHIVE_FILES_MAX, EXPORT, INDEX_BYTES_MAX, NAME_BYTES_MAX, WEIGHT_ENTRIES_MAX, Weight, weights,
 };
 pub use trees::{FEATURES_MAX, TARGETS_MAX, TREE_NODES_MAX};
 pub use verify::{Compared, EXPECTED, EXPECTED_LABELS, Execute, Named, NotRun};
