@@ -124,7 +124,8 @@ impl Convert {
     }
 
     fn answer(&self, converted: &Converted) -> Answer {
-        let Converted { source, rows, expected_from, compared, cures, onnx, labels_met } = converted;
+        let Converted { source, rows, expected_from, compared, cures, onnx, labels_met } =
+            converted;
         let mut plain = format!("{rows} rows of {source} compared with {expected_from}\n");
         for entry in compared {
             plain += &match &entry.not_loaded {
@@ -138,7 +139,9 @@ impl Convert {
         let told = Told::of_bytes(onnx);
         plain += &printable(&pack::told("model", &told));
         if let Some(met) = labels_met {
-            plain += &format!("  the highest score in `expected` is of the row's label in {met} of {rows} rows\n");
+            plain += &format!(
+                "  the highest score in `expected` is of the row's label in {met} of {rows} rows\n"
+            );
             if met * 2 < *rows {
                 plain += "  if your network does better, its classes are in another order than the recipe's: do not pack this model\n";
             }

@@ -214,7 +214,8 @@ fn the_order_of_the_classes_is_shown_and_how_many_labels_the_answers_meet() {
     command.env("HOSPES_DATA", built("runtime")).env("HOME", table.folder.path());
     let output = command.output().expect("it runs");
     let said = String::from_utf8_lossy(&output.stdout);
-    for wanted in ["classes  0 = no, 1 = yes", "in 0 of 5 rows", "another order than the recipe's"] {
+    for wanted in ["classes  0 = no, 1 = yes", "in 0 of 5 rows", "another order than the recipe's"]
+    {
         assert!(said.contains(wanted), "{wanted}: {said}");
     }
 }
@@ -287,7 +288,11 @@ fn filters_answer_on_pictures_as_arithmetic_says() {
     let scaled = tensor(DataType::F32, &[3, 8, 8], floats(&scaled));
     rows(&folder.path().join("rows.npz"), ("image", &scaled), &expected);
     let output = convert(folder.path(), "w.safetensors", "bars.toml", "rows.npz", &stated);
-    refused(folder.path(), &output, &["row 1 of the FP32 array", "no byte", "as they are in the files"]);
+    refused(
+        folder.path(),
+        &output,
+        &["row 1 of the FP32 array", "no byte", "as they are in the files"],
+    );
 }
 
 #[test]

@@ -265,7 +265,15 @@ fn compared(
         (false, Some(_)) => format!("{source} itself"),
         (_, None) => file,
     };
-    Ok(Converted { onnx, source, rows: rows.rows(), expected_from, compared, cures, labels_met: None })
+    Ok(Converted {
+        onnx,
+        source,
+        rows: rows.rows(),
+        expected_from,
+        compared,
+        cures,
+        labels_met: None,
+    })
 }
 
 /// The model of a file that is data only.

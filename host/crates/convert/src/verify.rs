@@ -452,10 +452,8 @@ mod tests {
     fn labels_are_met_by_name_or_by_place() {
         let classes = ["box".to_owned(), "cross".to_owned()];
         let rows = |names: &[&str]| {
-            let scores: Vec<u8> = [0.1_f64, 0.9, 0.8, 0.2, 0.3, 0.7]
-                .into_iter()
-                .flat_map(f64::to_le_bytes)
-                .collect();
+            let scores: Vec<u8> =
+                [0.1_f64, 0.9, 0.8, 0.2, 0.3, 0.7].into_iter().flat_map(f64::to_le_bytes).collect();
             let tensor = Tensor::new(DataType::F64, vec![3, 2], scores.into()).expect("fits");
             let column = Column { name: EXPECTED.into(), tensor };
             let names = names.iter().map(|name| (*name).to_owned()).collect();
