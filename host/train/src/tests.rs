@@ -327,7 +327,8 @@ fn faults_of_data_are_named() {
     let said = |text: &str, more: &str| table(text, more).expect_err("refused").to_string();
     let missing = said("x,z,y\n1,2,a\n,3,b\n,4,b\n", "");
     assert!(
-        missing.contains("column `x`") && missing.contains("has empty cells (2, the first in row 2)"),
+        missing.contains("column `x`")
+            && missing.contains("has empty cells (2, the first in row 2)"),
         "{missing}"
     );
     assert!(said("x,y\n1,a\n2,a\n", "").contains("have the same class"));

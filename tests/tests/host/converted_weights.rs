@@ -335,6 +335,8 @@ fn a_conversion_of_weights_says_what_it_needs() {
     table.rows(standard);
     let three = table.convert(&["--mean", "1,2,3"]);
     refused(folder, &three, &["`--mean` has 3 numbers", "or 2, one for each"]);
+    let said = String::from_utf8_lossy(&[&three.stderr[..], &three.stdout].concat()).into_owned();
+    assert!(!said.contains("architecture"), "{said}");
     refused(folder, &table.convert(&["--divide", "0"]), &["`--divide` is 0"]);
     let mut command = HostProcess::command();
     command.args(["convert", "w.safetensors", "--verify", "rows.npz", "-o", "model.onnx"]);
@@ -346,6 +348,23 @@ fn a_conversion_of_weights_says_what_it_needs() {
         "[data]\ntrain = { path = \"train.csv\" }\n[command]\nargv = [\"train.py\"]\n",
     );
     refused(folder, &table.convert(&[]), &["only the script of this recipe"]);
+}
+
+#[test]
+fn a_table_with_texts_says_how_many_inputs_its_columns_become() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let table = "x,town,y\n0,Bern,no\n2,Chur,yes\n4,Bern,no\n6,Genf,yes\n";
+    write(&folder.path().join("train.csv"), table);
+    let recipe = "[data]\ntrain = { path = \"train.csv\" }\n[native]\ntask = \"table\"\ntarget = \"y\"\narchitecture = \"head\"\n";
+    write(&folder.path().join("table.toml"), recipe);
+    let weights: [Weight<'_>; 2] =
+        [("weight", &[2, 2], numbers(4, 1)), ("bias", &[2], numbers(2, 2))];
+    write(&folder.path().join("w.safetensors"), safetensors(&weights));
+    let given = tensor(DataType::F32, &[1, 2], floats(&[0.0, 1.0]));
+    rows(&folder.path().join("rows.npz"), ("row", &given), &[vec![0.0, 1.0]]);
+    let output = convert(folder.path(), "w.safetensors", "table.toml", "rows.npz", &[]);
+    let wanted = ["shape [2, 2]", "wants [2, 4]", "become 4 inputs", "with 3 categories in all"];
+    refused(folder.path(), &output, &wanted);
 }
 
 /// A checkpoint of a LeNet, and linear layers of one shape: `tests/oracle/state_dicts.py`.
