@@ -1,4 +1,5 @@
-"""Fits pipelines of scikit-learn as people use them, for `hospes convert`: a table with gaps and texts, and a matrix. Their classes are texts.
+"""Fits pipelines of scikit-learn as people use them, for `hospes convert`: a table with gaps and texts, a matrix, and a scaler with a
+forest on iris. Their classes are texts.
 
 usage: pipeline.py FOLDER
 
@@ -13,6 +14,7 @@ import numpy
 import pandas
 import skops.io
 from sklearn.compose import ColumnTransformer
+from sklearn.datasets import load_iris
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
@@ -44,6 +46,11 @@ def main():
     rows = numpy.stack([numpy.nan_to_num(age, nan=50), income], axis=1)
     matrix = make_pipeline(StandardScaler(), RandomForestClassifier(20, random_state=1)).fit(rows, bought)
     write(folder, "matrix", matrix, {"X": rows[:60]})
+
+    # Thresholds of trees lie halfway between values that many rows share: a scaled value that is rounded otherwise changes its branch.
+    iris = load_iris()
+    forest = make_pipeline(StandardScaler(), RandomForestClassifier(100, random_state=0)).fit(iris.data, iris.target_names[iris.target])
+    write(folder, "iris", forest, {"X": iris.data})
 
 
 main()

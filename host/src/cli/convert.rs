@@ -17,10 +17,12 @@ use crate::confine::Confinement;
 use crate::convert::{
     Compared, Converted, Python, Source, Task, convert, weights_of, with_weights,
 };
+use crate::onnx::Told;
 use hospes_cli::Context;
 use hospes_cli::document::Force;
 use hospes_cli::failure::{During as _, Failure};
-use hospes_cli::screen::Answer;
+use hospes_cli::pack;
+use hospes_cli::screen::{Answer, printable};
 use hospes_cli::shell::path as sh;
 use recipe::Network;
 use workers::Workers;
@@ -122,7 +124,8 @@ impl Convert {
     }
 
     fn answer(&self, converted: &Converted) -> Answer {
-        let Converted { source, rows, expected_from, compared, cures, onnx } = converted;
+        let Converted { source, rows, expected_from, compared, cures, onnx, labels_met } =
+            converted;
         let mut plain = format!("{rows} rows of {source} compared with {expected_from}\n");
         for entry in compared {
             plain += &match &entry.not_loaded {
@@ -132,6 +135,16 @@ impl Convert {
         }
         for cure in cures {
             plain += &format!("  changed for hosts: {cure}\n");
+        }
+        let told = Told::of_bytes(onnx);
+        plain += &printable(&pack::told("model", &told));
+        if let Some(met) = labels_met {
+            plain += &format!(
+                "  the highest score in `expected` is of the row's label in {met} of {rows} rows\n"
+            );
+            if met * 2 < *rows {
+                plain += "  if your network does better, its classes are in another order than the recipe's: do not pack this model\n";
+            }
         }
         let mut pack = format!("hospes pack {} --name NAME", sh(&self.output));
         // The bundle then says which backend runs the model.
@@ -144,6 +157,7 @@ impl Convert {
         let json = json!({
             "output": output.to_string(), "bytes": onnx.len(), "source": source.to_string(), "rows": rows,
             "expected_from": expected_from, "compared": compared, "cures": cures, "pack": pack,
+            "classes": told.classes, "labels_met": labels_met,
         });
         Answer::new(plain, json)
     }

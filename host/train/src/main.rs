@@ -196,7 +196,13 @@ fn convert(job: &Job, weights: Weights) -> Result<(), Failure> {
         (preparation, answer) = (preparation.stated(scaling)?, (1.0, 0.0));
     }
     let net = Net::new(&job.native, &preparation.shape(), rows.outputs())?;
-    let weights = place::place(&net, weights)?;
+    let weights = place::place(&net, weights).map_err(|error| match error {
+        // Nobody sees in a shape how many categories there are.
+        PlaceError::Unfit(faults) => {
+            PlaceError::Unfit(preparation.widened().into_iter().chain(faults).collect())
+        }
+        error => error,
+    })?;
     let model = export::onnx(&rows, &preparation, &net, &weights, answer)?;
     Ok(std::fs::write(&job.model, model)?)
 }

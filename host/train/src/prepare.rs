@@ -120,6 +120,23 @@ impl Preparation {
         }
     }
 
+    /// What the columns of a table with texts become. `None` if every column is one number.
+    pub fn widened(&self) -> Option<String> {
+        let Self::Cells(cells) = self else { return None };
+        let of_texts = cells.iter().filter_map(|cell| match cell {
+            Cell::Category { count } => Some(*count),
+            Cell::Number(_) => None,
+        });
+        let (texts, categories) = of_texts.fold((0, 0), |(n, sum), count| (n + 1, sum + count));
+        let numbers = cells.len() - texts;
+        (texts > 0).then(|| {
+            format!(
+                "the recipe's columns become {} inputs: columns of numbers: {numbers}; of texts: {texts}, with {categories} categories in all",
+                numbers + categories
+            )
+        })
+    }
+
     /// The numbers of some rows, one row after another. `change` says how pictures are changed first, and with which seed.
     pub fn apply(
         &self,

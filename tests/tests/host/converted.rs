@@ -139,12 +139,13 @@ fn pipelines_of_scikit_learn_answer_as_it_does() {
     let made = Command::new(&python).arg(script).arg(folder.path()).output().expect("it runs");
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     // As data, a table's pipeline needs no permission. A forest has a type that skops does not know.
-    let cases: [(&str, &[&str]); 3] = [
-        ("table.pkl", &["--allow-pickle"]),
-        ("table.skops", &[]),
-        ("matrix.skops", &["--allow-pickle"]),
+    let cases: [(&str, &[&str], u64); 4] = [
+        ("table.pkl", &["--allow-pickle"], 60),
+        ("table.skops", &[], 60),
+        ("matrix.skops", &["--allow-pickle"], 60),
+        ("iris.pkl", &["--allow-pickle"], 150),
     ];
-    for (name, more) in cases {
+    for (name, more, count) in cases {
         let source = folder.path().join(name);
         let rows = source.with_extension("npz");
         let output =
@@ -154,7 +155,7 @@ fn pipelines_of_scikit_learn_answer_as_it_does() {
         let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
         assert_eq!(report["source"], "sklearn", "{name}");
         let counts = ["labels", "numbers"].map(|what| compared(&report, "onnxruntime", what));
-        assert_eq!(counts, [60, 180], "{name}: {report}");
+        assert_eq!(counts, [count, 3 * count], "{name}: {report}");
     }
     let matrix = folder.path().join("matrix.skops");
     let rows = matrix.with_extension("npz");
@@ -258,6 +259,7 @@ fn an_environment_is_made_that_converts_models_of_scikit_learn() {
     for name in ["table.pkl", "table.skops", "matrix.skops"] {
         assert_eq!(made.converted(name), [60, 180], "{name}");
     }
+    assert_eq!(made.converted("iris.pkl"), [150, 450]);
 }
 
 #[test]

@@ -140,12 +140,14 @@ impl Table {
 
     /// Writes the rows, with the answers to what `prepared` makes of each.
     fn rows(&self, prepared: fn([f64; 2]) -> [f64; 2]) {
-        let answer = |row: [f64; 2]| {
-            let hidden = relu(linear(&self.first.0, &self.first.1, &prepared(row)));
-            linear(&self.last.0, &self.last.1, &hidden)
-        };
         let given = tensor(DataType::F32, &[5, 2], floats(&ROWS.concat()));
-        rows(&self.path("rows.npz"), ("row", &given), &ROWS.map(answer));
+        let answers = ROWS.map(|row| self.answer(prepared(row)));
+        rows(&self.path("rows.npz"), ("row", &given), &answers);
+    }
+
+    fn answer(&self, prepared: [f64; 2]) -> Vec<f64> {
+        let hidden = relu(linear(&self.first.0, &self.first.1, &prepared));
+        linear(&self.last.0, &self.last.1, &hidden)
     }
 
     fn convert(&self, more: &[&str]) -> Output {
@@ -183,6 +185,39 @@ fn weights_answer_in_the_network_of_a_recipe_as_arithmetic_says() {
     agree(&table.convert(&["--divide", "1"]), 10);
     table.rows(|[x1, x2]| [(x1 / 2.0 - 1.0) / 4.0, (x2 / 2.0 - 3.0) / 5.0]);
     agree(&table.convert(&["--divide", "2", "--mean", "1,3", "--deviation", "4,5"]), 10);
+}
+
+#[test]
+fn the_order_of_the_classes_is_shown_and_how_many_labels_the_answers_meet() {
+    let table = Table::new();
+    let answers = ROWS.map(|row| table.answer(standard(row)));
+    let converted = |turned: bool| {
+        let labels = answers.iter().flat_map(|answer| {
+            let highest = answer[1] > answer[0];
+            i64::from(highest != turned).to_le_bytes()
+        });
+        let labels = tensor(DataType::I64, &[5], labels.collect());
+        let given = tensor(DataType::F32, &[5, 2], floats(&ROWS.concat()));
+        let expected = tensor(DataType::F32, &[5, 2], floats(&answers.concat()));
+        let all = write_npz([("row", &given), ("y", &labels), ("expected", &expected)]);
+        write(&table.path("rows.npz"), all.expect("numbers"));
+        let output = table.convert(&[]);
+        agree(&output, 10);
+        serde_json::from_slice::<Value>(&output.stdout).expect("JSON")
+    };
+    let report = converted(false);
+    assert_eq!((&report["classes"], &report["labels_met"]), (&json!(["no", "yes"]), &json!(5)));
+    assert_eq!(converted(true)["labels_met"], 0);
+    let mut command = HostProcess::command();
+    command.args(["convert", "w.safetensors", "--recipe", "table.toml", "--verify", "rows.npz"]);
+    command.args(["-o", "model.onnx", "--force"]).current_dir(table.folder.path());
+    command.env("HOSPES_DATA", built("runtime")).env("HOME", table.folder.path());
+    let output = command.output().expect("it runs");
+    let said = String::from_utf8_lossy(&output.stdout);
+    for wanted in ["classes  0 = no, 1 = yes", "in 0 of 5 rows", "another order than the recipe's"]
+    {
+        assert!(said.contains(wanted), "{wanted}: {said}");
+    }
 }
 
 #[test]
@@ -247,6 +282,17 @@ fn filters_answer_on_pictures_as_arithmetic_says() {
     rows(&folder.path().join("rows.npz"), ("image", &given), &expected);
     let stated = ["--divide", "255", "--mean", "0.5", "--deviation", "0.25"];
     agree(&convert(folder.path(), "w.safetensors", "bars.toml", "rows.npz", &stated), 6);
+    // Scaled beforehand.
+    std::fs::remove_file(folder.path().join("model.onnx")).expect("written");
+    let scaled: Vec<f64> = given.numbers().expect("bytes").iter().map(|n| n / 255.0).collect();
+    let scaled = tensor(DataType::F32, &[3, 8, 8], floats(&scaled));
+    rows(&folder.path().join("rows.npz"), ("image", &scaled), &expected);
+    let output = convert(folder.path(), "w.safetensors", "bars.toml", "rows.npz", &stated);
+    refused(
+        folder.path(),
+        &output,
+        &["row 1 of the FP32 array", "no byte", "as they are in the files"],
+    );
 }
 
 #[test]
@@ -262,7 +308,10 @@ fn weights_that_do_not_fit_are_refused_by_name_and_shape() {
     table.refused(&wide, &["`net.fc2.weight` has shape [2, 4]", "layer 2", "wants [2, 3]"]);
     table.refused(&sound[..2], &["layer 2", "shape [2, 3]", "torch.onnx.export"]);
     let more = ("norm.running_mean", &[3][..], numbers(3, 1));
-    table.refused(&[&sound[..], &[more]].concat(), &["`norm.running_mean` of shape [3]"]);
+    let wanted = ["`norm.running_mean` of shape [3]", "batch normalisation", "torch.onnx.export"];
+    table.refused(&[&sound[..], &[more]].concat(), &wanted);
+    let more = ("gate.scale", &[3][..], numbers(3, 1));
+    table.refused(&[&sound[..], &[more]].concat(), &["`gate.scale` of shape [3] is no `weight`"]);
     // Two layers of one shape, and no order.
     table.recipe("widths = [3, 3, 3]");
     let square = |layer: &'static [&'static str; 2], seed| -> [Weight<'static>; 2] {
@@ -286,6 +335,8 @@ fn a_conversion_of_weights_says_what_it_needs() {
     table.rows(standard);
     let three = table.convert(&["--mean", "1,2,3"]);
     refused(folder, &three, &["`--mean` has 3 numbers", "or 2, one for each"]);
+    let said = String::from_utf8_lossy(&[&three.stderr[..], &three.stdout].concat()).into_owned();
+    assert!(!said.contains("architecture"), "{said}");
     refused(folder, &table.convert(&["--divide", "0"]), &["`--divide` is 0"]);
     let mut command = HostProcess::command();
     command.args(["convert", "w.safetensors", "--verify", "rows.npz", "-o", "model.onnx"]);
@@ -297,6 +348,23 @@ fn a_conversion_of_weights_says_what_it_needs() {
         "[data]\ntrain = { path = \"train.csv\" }\n[command]\nargv = [\"train.py\"]\n",
     );
     refused(folder, &table.convert(&[]), &["only the script of this recipe"]);
+}
+
+#[test]
+fn a_table_with_texts_says_how_many_inputs_its_columns_become() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let table = "x,town,y\n0,Bern,no\n2,Chur,yes\n4,Bern,no\n6,Genf,yes\n";
+    write(&folder.path().join("train.csv"), table);
+    let recipe = "[data]\ntrain = { path = \"train.csv\" }\n[native]\ntask = \"table\"\ntarget = \"y\"\narchitecture = \"head\"\n";
+    write(&folder.path().join("table.toml"), recipe);
+    let weights: [Weight<'_>; 2] =
+        [("weight", &[2, 2], numbers(4, 1)), ("bias", &[2], numbers(2, 2))];
+    write(&folder.path().join("w.safetensors"), safetensors(&weights));
+    let given = tensor(DataType::F32, &[1, 2], floats(&[0.0, 1.0]));
+    rows(&folder.path().join("rows.npz"), ("row", &given), &[vec![0.0, 1.0]]);
+    let output = convert(folder.path(), "w.safetensors", "table.toml", "rows.npz", &[]);
+    let wanted = ["shape [2, 2]", "wants [2, 4]", "become 4 inputs", "with 3 categories in all"];
+    refused(folder.path(), &output, &wanted);
 }
 
 /// A checkpoint of a LeNet, and linear layers of one shape: `tests/oracle/state_dicts.py`.

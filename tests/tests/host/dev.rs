@@ -245,4 +245,17 @@ fn what_is_not_there_is_said_at_once() {
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(said.contains("no `hospes.toml`") && said.contains("hospes new"), "{said}");
+    // No change makes a model of these, so nobody waits for one.
+    for (name, start, wanted) in [
+        ("net.pt", &b"PK\x03\x04"[..], "`hospes convert`"),
+        ("forest.pkl", b"\x80\x04\x95", "`hospes convert`"),
+        ("m.wasm", b"\0asm", "already packed"),
+    ] {
+        let file = empty.path().join(name);
+        std::fs::write(&file, start).expect("written");
+        let output = HostProcess::run(&["dev", file.to_str().expect("text")]);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains("not an ONNX model but") && said.contains(wanted), "{said}");
+    }
 }

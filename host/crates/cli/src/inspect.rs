@@ -80,7 +80,7 @@ pub fn read_signed(path: &Path) -> Result<Inspection, Failure> {
 const NAMES_SHOWN_MAX: usize = 20;
 
 /// What a model says of its numbers, as lines of a page: which place is which class or text.
-pub(crate) fn told(model: &str, Told { classes, columns, .. }: &Told) -> String {
+pub fn told(model: &str, Told { classes, columns, .. }: &Told) -> String {
     let mut lines = String::new();
     if !classes.is_empty() {
         lines += &format!("  {model}  classes  {}\n", numbered(classes));

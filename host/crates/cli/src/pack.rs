@@ -9,6 +9,7 @@ use super::Context;
 use super::document::Force;
 use super::failure::{During as _, Failure};
 use super::inspect;
+pub use super::inspect::told;
 use super::origin::OriginArgs;
 use super::quantities;
 use super::screen::{Answer, printable};

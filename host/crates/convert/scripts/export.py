@@ -107,6 +107,7 @@ def sklearn():
     if not hasattr(model, "predict") and not hasattr(model, "transform"):
         stop(f"the file has a {type(model).__name__}, which predicts nothing", "estimator")
     from skl2onnx import to_onnx
+    from sklearn.preprocessing import StandardScaler
 
     arrays = load_rows()
     named = getattr(model, "feature_names_in_", None)
@@ -135,7 +136,10 @@ def sklearn():
         answer(*((predicted, None) if predicted.dtype.kind == "f" else (None, predicted)))
     else:
         answer(model.transform(rows))
-    onnx = to_onnx(model, initial_types=types, target_opset={"": 17, "ai.onnx.ml": 3})
+    # scikit-learn's scaler divides. By default the exported one multiplies by the inverse, and a value that is rounded otherwise takes
+    # another branch of a tree.
+    options = {StandardScaler: {"div": "div"}}
+    onnx = to_onnx(model, initial_types=types, target_opset={"": 17, "ai.onnx.ml": 3}, options=options)
     with open("model.onnx", "wb") as file:
         file.write(onnx.SerializeToString())
 

@@ -21,7 +21,7 @@ pub use error::ConvertError;
 pub use pickle::{PickleError, Pickled};
 pub use python::Python;
 pub use state_dict::{
-    ARCHIVE_FILES_MAX, INDEX_BYTES_MAX, NAME_BYTES_MAX, WEIGHT_ENTRIES_MAX, Weight, weights,
+    ARCHIVE_FILES_MAX, EXPORT, INDEX_BYTES_MAX, NAME_BYTES_MAX, WEIGHT_ENTRIES_MAX, Weight, weights,
 };
 pub use trees::{FEATURES_MAX, TARGETS_MAX, TREE_NODES_MAX};
 pub use verify::{Compared, EXPECTED, EXPECTED_LABELS, Execute, Named, NotRun};
@@ -33,7 +33,7 @@ use std::str::FromStr;
 
 use bytes::Bytes;
 use hospes_data::{DataSet, Options};
-use hospes_onnx::Model;
+use hospes_onnx::{Model, Told};
 
 use budget::Budget;
 use error::refused;
@@ -105,6 +105,8 @@ pub struct Converted {
     pub compared: Vec<Compared>,
     /// What was changed so that hosts take it.
     pub cures: Vec<String>,
+    /// Of weights in a recipe's network whose rows have labels: the rows where the source's highest score is of the label.
+    pub labels_met: Option<usize>,
 }
 
 /// Which library made a file.
@@ -133,8 +135,8 @@ pub fn recognise(path: &Path, bytes: &[u8]) -> Result<Source, ConvertError> {
         return Err(refused("this is an ONNX model already", "give it to `hospes pack`"));
     }
     if ends(&[".gguf"]) {
-        let fix = "serve it with the plugin `chat`, which reads it as it is";
-        return Err(refused("a GGUF file has weights for one program, and no graph", fix));
+        let fix = "there is no conversion, and Hospes does not serve language models yet";
+        return Err(refused("a GGUF file has a language model's weights, and no graph", fix));
     }
     if ends(&[".mlmodel", ".mlpackage", ".tflite", ".pb"]) {
         let fix = "convert the original model (PyTorch, Keras, scikit-learn) instead, or use `tf2onnx` and give its ONNX file to `hospes pack`";
@@ -212,16 +214,19 @@ pub fn with_weights(
 ) -> Result<Converted, ConvertError> {
     let rows = rows(task, progress)?;
     if !has_answers(&rows) {
-        let fix = "add the source's own predictions to the `--verify` file:                    `np.savez(\"rows.npz\", image=X, expected=module(prepared).detach().numpy())`, for a table `row=X`";
+        let fix = "add the source's own predictions to the `--verify` file: \
+                   `np.savez(\"rows.npz\", image=X, expected=module(prepared).detach().numpy())`, for a table `row=X`";
         return Err(refused("there is nothing to compare the converted model with", fix));
     }
     let compared = compared(task, (Source::Torch, onnx), &rows, None, execute, progress);
-    compared.map_err(|error| match error {
+    let converted = compared.map_err(|error| match error {
         ConvertError::Refused { what, fix } if fix == verify::WRONG => {
             refused(what, verify::WRONG_WEIGHTS)
         }
         error => error,
-    })
+    })?;
+    let labels_met = verify::labels_met(&Told::of_bytes(&converted.onnx).classes, &rows);
+    Ok(Converted { labels_met, ..converted })
 }
 
 fn rows(task: &Task<'_>, progress: &mut dyn FnMut(&str)) -> Result<DataSet, ConvertError> {
@@ -260,7 +265,15 @@ fn compared(
         (false, Some(_)) => format!("{source} itself"),
         (_, None) => file,
     };
-    Ok(Converted { onnx, source, rows: rows.rows(), expected_from, compared, cures })
+    Ok(Converted {
+        onnx,
+        source,
+        rows: rows.rows(),
+        expected_from,
+        compared,
+        cures,
+        labels_met: None,
+    })
 }
 
 /// The model of a file that is data only.

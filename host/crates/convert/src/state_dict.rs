@@ -285,11 +285,15 @@ pub(crate) fn no_graph(weights: &[Weight]) -> ConvertError {
             weights.len(),
             listed.join(", ")
         ),
-        "if it is a network that `hospes train` makes, name its recipe with `--recipe`; otherwise build your module in Python, then `module.load_state_dict(torch.load(FILE, weights_only=True)); \
-         torch.onnx.export(module.eval(), (example,), \"model.onnx\", input_names=[\"x\"], dynamic_axes={\"x\": {0: \"N\"}})`, \
-         and give the ONNX file to `hospes pack`",
+        format!(
+            "if it is a network that `hospes train` makes, name its recipe with `--recipe`; otherwise build your module in Python, then \
+             `module.load_state_dict(torch.load(FILE, weights_only=True)); {EXPORT}`, and give the ONNX file to `hospes pack`"
+        ),
     )
 }
+
+/// The line that exports a module.
+pub const EXPORT: &str = "torch.onnx.export(module.eval(), (example,), \"model.onnx\", input_names=[\"x\"], dynamic_axes={\"x\": {0: \"N\"}})";
 
 #[cfg(test)]
 mod tests {

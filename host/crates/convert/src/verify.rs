@@ -119,6 +119,9 @@ fn fitted(tensor: &Tensor, port: &Port) -> Result<Tensor, ConvertError> {
     }
     let data = match wanted {
         Some(wanted) if wanted != tensor.data_type() => {
+            if wanted == DataType::U8 {
+                are_bytes(tensor, port)?;
+            }
             let cast = tensor.numbers().and_then(|numbers| cast(&numbers, wanted));
             cast.ok_or_else(|| {
                 let what = format!("the rows for {port} are {}", tensor.data_type());
@@ -130,6 +133,22 @@ fn fitted(tensor: &Tensor, port: &Port) -> Result<Tensor, ConvertError> {
     Tensor::new(wanted.unwrap_or(tensor.data_type()), shape, data).map_err(|error| {
         refused(format!("the rows do not fit {port}: {error}"), "give them in the model's shape")
     })
+}
+
+/// Whether a byte holds each of these numbers as it is.
+fn are_bytes(tensor: &Tensor, port: &Port) -> Result<(), ConvertError> {
+    let numbers = tensor.numbers().unwrap_or_default();
+    let is_byte = |value: &f64| (0.0..=255.0).contains(value) && value.fract() == 0.0;
+    let Some(at) = numbers.iter().position(|value| !is_byte(value)) else { return Ok(()) };
+    let rows = tensor.shape().first().copied().unwrap_or(1).max(1);
+    let (row, value) = (at / (numbers.len() / rows).max(1) + 1, numbers[at]);
+    Err(refused(
+        format!(
+            "row {row} of the {} array for {port} has {value}, which is no byte",
+            tensor.data_type()
+        ),
+        "give whole numbers from 0 to 255 as they are in the files: the model scales them itself",
+    ))
 }
 
 fn data_type(element: ElementType) -> Option<DataType> {
@@ -162,6 +181,24 @@ fn cast(numbers: &[f64], to: DataType) -> Option<Bytes> {
 
 fn is_whole(tensor: &Tensor) -> bool {
     !tensor.data_type().is_float()
+}
+
+/// The rows whose highest score in `expected` is of their label, if the rows have labels and `expected` has a score for each class.
+///
+/// Labels are matched by the names of the classes or by their places, whichever matches more rows: people write both.
+pub(crate) fn labels_met(classes: &[String], rows: &DataSet) -> Option<usize> {
+    let labels = rows.labels()?.classes()?;
+    let expected = &rows.column(EXPECTED)?.tensor;
+    if classes.len() < 2 || expected.shape() != [labels.of().len(), classes.len()] {
+        return None;
+    }
+    let scores = expected.numbers()?;
+    let highest = |row: &[f64]| (0..row.len()).rev().max_by(|a, b| row[*a].total_cmp(&row[*b]));
+    let answered: Vec<usize> = scores.chunks(classes.len()).filter_map(highest).collect();
+    let pairs = || answered.iter().zip(labels.of().iter().map(|label| *label as usize));
+    let named = pairs().filter(|(class, label)| classes[**class] == labels.names()[*label]);
+    let placed = pairs().filter(|(class, label)| *class == label);
+    Some(named.count().max(placed.count()))
 }
 
 /// Compares a model with its source's answers on every backend, which computes the rows once, however many sets of answers there are.
@@ -200,7 +237,8 @@ pub(crate) fn verify(
             Err(NotRun::Failed(why)) => {
                 let fix =
                     "check that the `--verify` rows are like those that the model was trained with";
-                return Err(refused(format!("`{backend}` could not compute the rows: {why}"), fix));
+                let what = format!("`{backend}` could not compute the rows: {why}");
+                return Err(refused(format!("{what} (the rows have {})", arrays(rows)), fix));
             }
         }
         compared.push(entry);
@@ -214,6 +252,15 @@ pub(crate) fn verify(
         return Err(refused(format!("no backend here runs the model ({})", why.join("; ")), fix));
     }
     Ok(compared)
+}
+
+/// The arrays of the rows with the type and shape that they have in their file.
+fn arrays(rows: &DataSet) -> String {
+    let each = rows.columns().iter().map(|column| {
+        let Column { name, tensor } = column;
+        format!("{name} {}{:?}", tensor.data_type(), tensor.shape())
+    });
+    hospes_data::listed(each)
 }
 
 fn compare(
@@ -244,7 +291,8 @@ pub(crate) const WRONG: &str = "nothing was written, since the model would answe
 /// The same for weights, of which others say what is computed with them.
 pub(crate) const WRONG_WEIGHTS: &str = "nothing was written, since the model would answer otherwise than its source: \
     check that `--divide`, `--mean` and `--deviation` say what your code did to the inputs, that `expected` is before any softmax, \
-    and that your network has the layers of the recipe's architecture, as host/docs/convert.md lists them";
+    that it is computed with exactly these weights (if the file has half precision, with its rounded numbers), that classes and \
+    columns are in the recipe's order, and that your network has the layers of the recipe's architecture, as host/docs/convert.md lists them";
 
 /// All parts of an output, one after the other.
 fn whole_output(answers: &[Named], at: usize) -> Vec<&Tensor> {
@@ -350,6 +398,7 @@ fn compare_numbers(
 mod tests {
     use std::cell::Cell;
 
+    use hospes_data::{Classes, Labels};
     use hospes_onnx::model::{Graph, Model, Node, Size, ValueInfo};
 
     use super::*;
@@ -397,6 +446,25 @@ mod tests {
         let mirror = Mirror::default();
         let compared = verify(&Bytes::new(), &interface(), given, &[given, computed], &mirror);
         (mirror.0.get(), compared.map_err(|error| format!("{error:?}")))
+    }
+
+    #[test]
+    fn labels_are_met_by_name_or_by_place() {
+        let classes = ["box".to_owned(), "cross".to_owned()];
+        let rows = |names: &[&str]| {
+            let scores: Vec<u8> =
+                [0.1_f64, 0.9, 0.8, 0.2, 0.3, 0.7].into_iter().flat_map(f64::to_le_bytes).collect();
+            let tensor = Tensor::new(DataType::F64, vec![3, 2], scores.into()).expect("fits");
+            let column = Column { name: EXPECTED.into(), tensor };
+            let names = names.iter().map(|name| (*name).to_owned()).collect();
+            let labels = Classes::new(vec![1, 0, 0], names).expect("named");
+            let labels = Some(Labels::Classes(labels));
+            DataSet::new("rows.npz".as_ref(), vec![column], labels, Vec::new()).expect("rows")
+        };
+        assert_eq!(labels_met(&classes, &rows(&["box", "cross"])), Some(2));
+        assert_eq!(labels_met(&classes, &rows(&["0", "1"])), Some(2));
+        assert_eq!(labels_met(&classes[..1], &rows(&["0", "1"])), None);
+        assert_eq!(labels_met(&classes, &set(&[(EXPECTED, &[0.5])])), None);
     }
 
     #[test]

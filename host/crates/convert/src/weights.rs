@@ -8,7 +8,7 @@ use hospes_core::tensor::{DataType, Tensor};
 use zip::ZipArchive;
 
 use super::error::{ConvertError, broken, refused};
-use super::state_dict::{Place, SAFETENSORS, Stored, TORCH, Weight, is_archive, stored};
+use super::state_dict::{EXPORT, Place, SAFETENSORS, Stored, TORCH, Weight, is_archive, stored};
 
 /// The weights of a model.
 #[derive(Debug, Clone, PartialEq)]
@@ -35,7 +35,9 @@ impl Weights {
         })?;
         let mut numbers =
             if is_ordered { Numbers::of_torch(bytes)? } else { Numbers::plain(bytes) };
-        let tensors = of_model(all)?.into_iter().map(|stored| {
+        let own = of_model(all)?;
+        refuse_normalisation(&own)?;
+        let tensors = own.into_iter().map(|stored| {
             let read = numbers.read(&stored)?;
             Ok((stored.weight, read))
         });
@@ -65,6 +67,24 @@ fn of_model(all: Vec<Stored>) -> Result<Vec<Stored>, ConvertError> {
             Err(refused("the file has weights in both `state_dict` and `model_state_dict`", fix))
         }
     }
+}
+
+/// Refuses what batch normalisation keeps beside its weights, which have the shape of other layers' biases.
+fn refuse_normalisation(all: &[Stored]) -> Result<(), ConvertError> {
+    let is_kept = |name: &str| {
+        let part = name.rsplit_once('.').map_or(name, |(_, part)| part);
+        matches!(part, "num_batches_tracked" | "running_mean" | "running_var")
+    };
+    let Some(Stored { weight, .. }) = all.iter().find(|one| is_kept(&one.weight.name)) else {
+        return Ok(());
+    };
+    Err(refused(
+        format!(
+            "`{}` of shape {:?} is of batch normalisation, which the network of no recipe has",
+            weight.name, weight.shape
+        ),
+        format!("export the module: `{EXPORT}`, and give the ONNX file to `hospes pack`"),
+    ))
 }
 
 /// Where the numbers are read from.
@@ -315,6 +335,10 @@ mod tests {
         let counter = dict(&[("norm.num", tensor("LongStorage", "0", 0, &[], &[]))]);
         let refused = said(&file(&counter, &[("data/0", vec![0; 8])]));
         assert!(refused.contains("`norm.num` of shape [] is of Long"), "{refused}");
+        let counter = dict(&[("1.num_batches_tracked", tensor("LongStorage", "0", 0, &[], &[]))]);
+        let refused = said(&file(&counter, &[("data/0", vec![0; 8])]));
+        assert!(refused.contains("`1.num_batches_tracked`"), "{refused}");
+        assert!(refused.contains("batch normalisation") && refused.contains(EXPORT), "{refused}");
     }
 
     #[test]

@@ -28,6 +28,24 @@ const MAIN_GRAPH_DEPTH: usize = 2;
 /// Maximum length of a locale's name.
 const LOCALE_BYTES_MAX: usize = 64;
 
+const CONVERT: &str = "make an ONNX model of it with `hospes convert`";
+
+/// What a file is by its first bytes, if it is of another kind for which models are often mistaken, and what to do with it.
+pub fn foreign(file: &[u8]) -> Option<(&'static str, &'static str)> {
+    Some(match file {
+        [b'P', b'K', 3, 4, ..] => {
+            ("a zip archive, as PyTorch, Keras and skops save models", CONVERT)
+        }
+        [0x80, 2..=5, ..] => ("a pickle, as scikit-learn and PyTorch save models", CONVERT),
+        [0x89, b'H', b'D', b'F', ..] => ("HDF5, as Keras saves models", CONVERT),
+        [0, b'a', b's', b'm', ..] => (
+            "WebAssembly, as a bundle that is already packed",
+            "give the `.onnx` file that it was made from",
+        ),
+        _ => return None,
+    })
+}
+
 /// Walks an ONNX model before a backend parses it. Allocates only in proportion to its names.
 ///
 /// # Errors
@@ -51,6 +69,9 @@ pub(super) fn walk(model: &[u8], weights: Weights) -> Result<ModelFacts, ModelRe
     }
     if model.get(4..8) == Some(ORT_MARK) {
         return Err(Problem::OrtFormat.into());
+    }
+    if let Some((what, fix)) = foreign(model) {
+        return Err(Problem::Foreign { what, fix }.into());
     }
     let mut walk = Walk { weights, ..Walk::default() };
     walk.message(Kind::Model, model)?;

@@ -26,7 +26,7 @@ mod told;
 mod wire;
 
 pub use accepted::{Accepted, CATEGORY_BYTES_MAX, Category, accepted};
-pub use check::check;
+pub use check::{check, foreign};
 pub use cure::{CureError, cure};
 pub use facts::{ModelFacts, OperatorCount};
 pub use field::NAME_BYTES_MAX;

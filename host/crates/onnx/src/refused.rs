@@ -38,6 +38,8 @@ pub enum Problem {
         "it is in ONNX Runtime's own format, which cannot be checked: publish the `.onnx` file that it was made from"
     )]
     OrtFormat,
+    #[error("it is not an ONNX model but {what}: {fix}")]
+    Foreign { what: &'static str, fix: &'static str },
     #[error(
         "`{message:?}` has a field {number}, which ONNX 1.23 does not have: export the model without it"
     )]

@@ -192,6 +192,20 @@ fn what_parsers_merge_or_skip_is_refused() {
 }
 
 #[test]
+fn files_of_other_kinds_are_refused_with_what_to_do() {
+    for (start, wanted) in [
+        (&b"PK\x03\x04m/data.pkl"[..], "`hospes convert`"),
+        (b"\x80\x04\x95", "a pickle"),
+        (b"\x89HDF\r\n", "`hospes convert`"),
+        (b"\0asm\x0d\0\x01\0", "already packed"),
+    ] {
+        let said = refused(start);
+        assert!(said.contains("not an ONNX model") && said.contains(wanted), "{said}");
+    }
+    assert_eq!(foreign(&model(&[])), None);
+}
+
+#[test]
 fn what_computes_by_files_and_libraries_is_refused() {
     let context = node("n", "EPContext", &text(7, "com.microsoft"));
     assert!(refused(&model(&context)).contains("`com.microsoft.EPContext` refers to a file"));

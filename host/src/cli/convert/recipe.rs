@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use crate::cli::train::trainer::Program;
-use crate::convert::{Weight, Weights};
+use crate::convert::{EXPORT, Weight, Weights};
 use crate::training::native::Task;
 use crate::training::weights::{self, Scaling};
 use crate::training::{Job, Limits, Log, Recipe, RunError, Trainer, dataset, prepare, recipe, run};
@@ -62,16 +62,20 @@ impl Network {
         match run::run(&job, program.confined, log, &[], &limits, &mut |_| ()) {
             Ok(finished) => Ok(finished.model),
             Err(RunError::Unfit { lines }) => {
+                // What is said of an option has its own fix.
+                let of_option = lines.iter().find(|line| line.starts_with("`--"));
+                if let Some((what, fix)) = of_option.and_then(|line| line.split_once(": ")) {
+                    return Err(Failure::new(what).fix(fix));
+                }
                 let what = format!(
                     "the weights do not fit `{}`:\n  {}",
                     path.display(),
                     lines.join("\n  ")
                 );
-                Err(Failure::new(what).fix(
+                Err(Failure::new(what).fix(format!(
                     "correct `architecture` or `widths`; the layers of each are listed in host/docs/convert.md; a network of other layers: \
-                     `torch.onnx.export(module.eval(), (example,), \"model.onnx\", input_names=[\"x\"], dynamic_axes={\"x\": {0: \"N\"}})`, \
-                     then `hospes pack`",
-                ))
+                     `{EXPORT}`, then `hospes pack`",
+                )))
             }
             Err(error) => Err(error.into()),
         }

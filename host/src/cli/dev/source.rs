@@ -1,5 +1,7 @@
 //! The source: a model's file, or a plugin's directory.
 
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 
 use semver::Version;
@@ -7,11 +9,15 @@ use semver::Version;
 use super::watch::Look;
 use crate::bundle::{PROJECT_FILE, Packed, Project, Said};
 use crate::id::ModelLabel;
+use crate::onnx;
 use hospes_cli::failure::{During as _, Failure};
 use hospes_cli::pack::Codeless;
 
 /// Most entries of a model's folder to search for files that belong to it.
 const ENTRIES_MAX: usize = 4096;
+
+/// Bytes that show a file's kind.
+const FOREIGN_BYTES: u64 = 16;
 
 /// Where the bundle comes from.
 #[derive(Debug)]
@@ -24,7 +30,7 @@ impl Source {
     /// What is at `path`: a plugin's directory (or its `hospes.toml`), or else a model.
     ///
     /// # Errors
-    /// If there is nothing, or it has no name.
+    /// If there is nothing, it is a file of another kind, or it has no name.
     pub fn new(path: &Path, name: Option<ModelLabel>) -> Result<Self, Failure> {
         let meta = std::fs::metadata(path)
             .map_err(|error| Failure::file("read", path, &error))
@@ -48,6 +54,7 @@ impl Source {
                 )),
             };
         }
+        refuse_foreign(path)?;
         let name = match name.or_else(|| named(path)) {
             Some(name) => name,
             None => {
@@ -98,6 +105,19 @@ impl Source {
             },
         })
     }
+}
+
+/// Refuses a file that no change makes an ONNX model, so that nobody waits for one.
+fn refuse_foreign(path: &Path) -> Result<(), Failure> {
+    let failed = |error: io::Error| Failure::file("read", path, &error);
+    let mut start = Vec::new();
+    File::open(path)
+        .map_err(failed)?
+        .take(FOREIGN_BYTES)
+        .read_to_end(&mut start)
+        .map_err(failed)?;
+    let Some((what, fix)) = onnx::foreign(&start) else { return Ok(()) };
+    Err(Failure::new(format!("`{}` is not an ONNX model but {what}", path.display())).fix(fix))
 }
 
 /// A version without a pre-release part, so that it is the default for callers.

@@ -37,7 +37,7 @@ pub(super) fn check(
             let end = start.zip(length).and_then(|(start, length)| start.checked_add(length));
             let chunk = start.zip(end);
             let chunk = chunk.and_then(|(start, end)| bytes.get(start..end)).ok_or_else(damaged)?;
-            let is_gzip = matches!(column.compression(), Compression::GZIP(_));
+            let is_gzip = is_gzip(column.compression())?;
             together = together.saturating_add(of_column(chunk, is_gzip, bounds)?);
         }
         if together > bounds.data_bytes {
@@ -45,6 +45,22 @@ pub(super) fn check(
         }
     }
     Ok(())
+}
+
+/// Whether a column is compressed with gzip. What this program cannot unpack is refused with what to write instead.
+fn is_gzip(compression: Compression) -> Result<bool, Problem> {
+    match compression {
+        Compression::GZIP(_) => Ok(true),
+        Compression::UNCOMPRESSED | Compression::SNAPPY => Ok(false),
+        other => {
+            let name = format!("{other:?}").to_lowercase();
+            let name = name.split('(').next().unwrap_or_default();
+            let fix = "write it with `compression=\"snappy\"`";
+            Err(Problem::Parquet(format!(
+                "it is compressed with {name}, which is not supported: {fix}"
+            )))
+        }
+    }
 }
 
 const DAMAGED: &str = "a page is damaged";
@@ -232,6 +248,15 @@ mod tests {
     fn checked(chunk: &[u8], is_gzip: bool) -> Result<u64, String> {
         let bounds = Bounds { page_bytes: 1000, ..Bounds::USUAL };
         of_column(chunk, is_gzip, &bounds).map_err(|problem| problem.to_string())
+    }
+
+    #[test]
+    fn a_compression_that_is_not_supported_is_named_with_another() {
+        let refused = is_gzip(Compression::ZSTD(Default::default())).expect_err("not supported");
+        let said = refused.to_string();
+        assert!(said.contains("zstd,") && said.contains("compression=\"snappy\""), "{said}");
+        assert!(is_gzip(Compression::GZIP(Default::default())).is_ok_and(|is_gzip| is_gzip));
+        assert!(is_gzip(Compression::SNAPPY).is_ok_and(|is_gzip| !is_gzip));
     }
 
     #[test]
