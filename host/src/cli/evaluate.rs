@@ -16,8 +16,8 @@ use crate::convert::{EXPECTED, EXPECTED_LABELS};
 use crate::data::croissant::Croissant;
 use crate::data::{self, DataError, DataSet, LabelKind, Labels, PictureOptions, Problem};
 use crate::evaluate::{
-    Answers, Evaluator, Feed, Figures, Loaded, Metric, Pool, Preparation, RUNS, Report, Rows, Run,
-    interleaved, judge, profile,
+    Answers, Evaluator, Feed, FeedError, Figures, Loaded, Metric, Pool, Preparation, RUNS, Report,
+    Rows, Run, interleaved, judge, profile,
 };
 use crate::host::inference_settings;
 use hospes_cli::Context;
@@ -420,9 +420,21 @@ impl Evaluate {
         // Of several backends the first that takes it: a reference has one set of answers.
         let wanted = self.backend.map_or_else(|| evaluator.usable(), |backend| vec![backend]);
         let loaded = load_on_first(evaluator, ("reference", bytes), &wanted).await?;
-        let feed = loaded.feed(data, &self.pictures.preparation());
+        let feed = self.feed(&loaded, data);
         let feed = feed.during(|| "the data do not fit the reference".into())?;
         Ok(loaded.answers(&feed, |_| {}).await?)
+    }
+
+    fn feed<'d>(&self, model: &Loaded, data: &'d DataSet) -> Result<Feed<'d>, FeedError> {
+        let stated = self.pictures.preparation();
+        match model.feed(data, &stated) {
+            // Of two models, one may take fractions and the other the bytes.
+            Err(FeedError::Bytes { .. }) if self.reference.is_some() => {
+                let grey_to_rgb = stated.grey_to_rgb;
+                model.feed(data, &Preparation { grey_to_rgb, ..Preparation::default() })
+            }
+            fed => fed,
+        }
     }
 
     async fn on_backends(
@@ -447,7 +459,7 @@ impl Evaluate {
         let mut computed = Vec::new();
         for model in &loaded {
             let backend = model.backend();
-            let feed = model.feed(data, &self.pictures.preparation());
+            let feed = self.feed(model, data);
             let feed = feed.during(|| "the data do not fit the model".into())?;
             progress.step(&format!("computing {} rows on {backend}", data.rows()));
             let answers = match model.answers(&feed, |_| {}).await {

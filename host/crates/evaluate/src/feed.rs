@@ -29,6 +29,13 @@ pub struct Preparation {
     pub grey_to_rgb: bool,
 }
 
+impl Preparation {
+    /// Whether it says anything of the elements' values.
+    fn scales(&self) -> bool {
+        self.divide.is_some() || !self.mean.is_empty() || !self.deviation.is_empty()
+    }
+}
+
 /// Why a data set does not fit a model.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum FeedError {
@@ -60,6 +67,11 @@ pub enum FeedError {
          leave them)"
     )]
     Scale { input: String, spec: String, column: String },
+    #[error(
+        "`--divide`, `--mean` and `--deviation` are for a model that takes fractions, and input `{input}` takes {spec}: leave them out: \
+         the model takes the bytes and prepares them itself"
+    )]
+    Bytes { input: String, spec: String },
     #[error("input `{input}` takes {spec}, and `{column}` is {seen}: {fix}")]
     Type { input: String, spec: String, column: String, seen: DataType, fix: &'static str },
     #[error("row {row}, `{column}`: input `{input}` takes {spec}, which cannot hold {value}")]
@@ -150,6 +162,14 @@ impl<'d> Feed<'d> {
                 columns.into_iter().map(Cow::Borrowed).collect()
             };
             inputs.push(Input::new(spec, columns, preparation)?);
+        }
+        let is_unused = inputs.iter().all(|input| input.preparation.is_none());
+        if is_unused && preparation.scales() {
+            let takes_bytes = |spec: &&&TensorSpec| spec.data_type == DataType::U8;
+            if let Some(spec) = required.iter().find(takes_bytes) {
+                let (input, spec) = (spec.name.clone(), spec.to_string());
+                return Err(FeedError::Bytes { input, spec });
+            }
         }
         let mut batch = None;
         for fixed in inputs.iter().filter_map(Input::batch) {

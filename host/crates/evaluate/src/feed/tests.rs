@@ -95,7 +95,23 @@ fn grey_pictures_are_repeated_only_when_told() {
     assert!(error.contains("[32, 32]"), "{error}");
     // A dimension of one is added.
     let one_channel = spec("x", DataType::U8, &[OPEN, Some(1), Some(1), Some(2)]);
-    assert_eq!(seen(&one_channel, &set, &one).0, [1, 1, 1, 2]);
+    assert_eq!(seen(&one_channel, &set, &Preparation::default()).0, [1, 1, 1, 2]);
+}
+
+#[test]
+fn a_preparation_is_refused_where_the_model_takes_bytes() {
+    let set = data(vec![column("image", DataType::U8, &[1, 1, 2], &[7.0, 9.0])]);
+    let bytes = spec("x", DataType::U8, &[OPEN, Some(1), Some(2)]);
+    for stated in [
+        Preparation { divide: Some(255.0), ..Preparation::default() },
+        Preparation { mean: vec![0.5], ..Preparation::default() },
+        Preparation { deviation: vec![0.5], ..Preparation::default() },
+    ] {
+        let error = Feed::new(&bytes, &set, &stated).expect_err("bytes").to_string();
+        assert!(error.contains("leave them out: the model takes the bytes"), "{error}");
+    }
+    let (_, values) = seen(&bytes, &set, &Preparation::default());
+    assert_eq!(values, [7.0, 9.0]);
 }
 
 #[test]
