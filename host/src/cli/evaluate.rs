@@ -347,6 +347,7 @@ impl Evaluate {
                         reference.as_deref(),
                         data,
                         &self.pictures.preparation(),
+                        &mut report.notes,
                     )?;
                     run.figures = self.judge(&answers, data, compared.as_ref(), report)?;
                     report.runs.push(run);
@@ -474,6 +475,8 @@ impl Evaluate {
             computed.push((model, feed, figures));
             first.get_or_insert(answers);
         }
+        // It is the same on each backend.
+        report.notes.extend(computed.first().and_then(|(_, feed, _)| feed.note()));
         progress.step("timing single rows");
         let pairs: Vec<(&Loaded, &Feed<'_>)> =
             computed.iter().map(|(model, feed, _)| (*model, feed)).collect();

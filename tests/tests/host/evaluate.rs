@@ -182,7 +182,7 @@ fn a_bundle_and_its_published_function_answer_as_the_file() {
     // Nobody can be asked here, so nothing is called without `--yes`.
     let published = ["acme/logistic", "--data", "held-out.csv", "--host", &host.address];
     let said = desk.refused(&published);
-    assert!(said.contains("--yes"), "{said}");
+    assert!(said.contains("--yes") && said.contains("50 rows are 2 calls"), "{said}");
     // The host passes no names of columns on.
     std::fs::write(desk.path("named.csv"), "a,b,c,d,colour,y\n1,2,3,4,red,0\n").expect("written");
     let said = desk.refused(&["acme/logistic", "--data", "named.csv", "--host", &host.address]);
@@ -195,6 +195,8 @@ fn a_bundle_and_its_published_function_answer_as_the_file() {
         (&47.into(), &2.into()),
         "{report}"
     );
+    let notes = report["notes"].to_string();
+    assert!(notes.contains("in the order of the file: `a`, `b`, `c`, `d`"), "{notes}");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 use hospes_core::tensor::{DataType, Tensor};
-use hospes_data::{Column, DataSet, NAMES_SHOWN};
+use hospes_data::{Column, DataSet, NAMES_SHOWN, excerpt, listed};
 use hospes_inference::{ModelSignature, TensorSpec};
 use hospes_onnx::ToldColumn;
 
@@ -103,6 +103,8 @@ pub struct Feed<'d> {
     inputs: Vec<Input<'d>>,
     /// Rows that the model takes at once, if it takes only that many.
     batch: Option<usize>,
+    /// Whether no name says which column comes first.
+    is_by_place: bool,
 }
 
 #[derive(Debug)]
@@ -152,6 +154,7 @@ impl<'d> Feed<'d> {
     ) -> Result<Self, FeedError> {
         let required: Vec<&TensorSpec> = signature.required().collect();
         let mut inputs = Vec::new();
+        let mut is_by_place = false;
         for spec in &required {
             let is_only = required.len() == 1;
             let is_trained = !trained.is_empty() && is_only && takes(spec, trained);
@@ -159,6 +162,7 @@ impl<'d> Feed<'d> {
                 chosen(trained, data)?
             } else {
                 let columns = columns(spec, is_only, data)?;
+                is_by_place |= columns.len() > 1;
                 columns.into_iter().map(Cow::Borrowed).collect()
             };
             inputs.push(Input::new(spec, columns, preparation)?);
@@ -186,7 +190,7 @@ impl<'d> Feed<'d> {
                 return Err(FeedError::Batch { batch });
             }
         }
-        Ok(Self { data, inputs, batch })
+        Ok(Self { data, inputs, batch, is_by_place })
     }
 
     /// How many rows there are.
@@ -197,6 +201,13 @@ impl<'d> Feed<'d> {
     /// Rows that the model takes at once, if its first dimension is fixed.
     pub fn batch(&self) -> Option<usize> {
         self.batch
+    }
+
+    /// That a table's columns were taken as they stand, if so: in another order they give other answers.
+    pub fn note(&self) -> Option<String> {
+        let columns = self.data.columns().iter().map(|column| excerpt(&column.name));
+        self.is_by_place
+            .then(|| format!("columns were taken in the order of the file: {}", listed(columns)))
     }
 
     /// The rows' attention mask, if they have one.

@@ -39,6 +39,13 @@ fn numbers_stand_side_by_side_in_the_file_s_order() {
     let plain = Preparation::default();
     let rows = seen(&spec("x", DataType::F32, &[OPEN, Some(2)]), &set, &plain);
     assert_eq!(rows, (vec![2, 2], vec![1.0, 3.0, 2.0, 4.0]));
+    let note = |name: &str, width| {
+        let signature = spec(name, DataType::F32, &[OPEN, Some(width)]);
+        Feed::new(&signature, &set, &plain).expect("fits").note()
+    };
+    let told = "columns were taken in the order of the file: `b`, `a`";
+    assert_eq!(note("x", 2).as_deref(), Some(told));
+    assert_eq!(note("a", 1), None, "its name says which");
     // An input of its name takes one column only, with a dimension of one.
     let rows = seen(&spec("a", DataType::I64, &[OPEN, Some(1)]), &set, &plain);
     assert_eq!(rows, (vec![2, 1], vec![3.0, 4.0]));
