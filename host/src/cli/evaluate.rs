@@ -151,6 +151,9 @@ impl Pictures {
 const READ_AS_NUMBERS: &str =
     "the labels are read as numbers; `--metric accuracy` reads them as classes";
 
+/// What is said without `--label` and `--reference`.
+const NOTHING_TO_COMPARE: &str = "no labels and no reference: only times and memory are measured; name the labels' column with `--label`";
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum MetricName {
     Accuracy,
@@ -201,9 +204,7 @@ impl Evaluate {
         report.reference = reference.as_ref().map(Model::subject);
         report.notes.extend(model.notes().iter().cloned());
         if metric.is_none() {
-            report
-                .notes
-                .push("no labels and no reference: only times and memory are measured".into());
+            report.notes.push(NOTHING_TO_COMPARE.to_owned());
         }
         let runtime = make_runtime().during(|| "cannot start threads".into())?;
         let answers =
