@@ -16,8 +16,8 @@ use crate::convert::{EXPECTED, EXPECTED_LABELS};
 use crate::data::croissant::Croissant;
 use crate::data::{self, DataError, DataSet, LabelKind, Labels, PictureOptions, Problem};
 use crate::evaluate::{
-    Answers, Evaluator, Feed, Figures, Loaded, Metric, Pool, Preparation, RUNS, Report, Rows, Run,
-    interleaved, judge, profile,
+    Answers, Evaluator, Feed, FeedError, Figures, Loaded, Metric, Pool, Preparation, RUNS, Report,
+    Rows, Run, interleaved, judge, profile,
 };
 use crate::host::inference_settings;
 use hospes_cli::Context;
@@ -151,6 +151,9 @@ impl Pictures {
 const READ_AS_NUMBERS: &str =
     "the labels are read as numbers; `--metric accuracy` reads them as classes";
 
+/// What is said without `--label` and `--reference`.
+const NOTHING_TO_COMPARE: &str = "no labels and no reference: only times and memory are measured; name the labels' column with `--label`";
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum MetricName {
     Accuracy,
@@ -201,9 +204,7 @@ impl Evaluate {
         report.reference = reference.as_ref().map(Model::subject);
         report.notes.extend(model.notes().iter().cloned());
         if metric.is_none() {
-            report
-                .notes
-                .push("no labels and no reference: only times and memory are measured".into());
+            report.notes.push(NOTHING_TO_COMPARE.to_owned());
         }
         let runtime = make_runtime().during(|| "cannot start threads".into())?;
         let answers =
@@ -347,6 +348,7 @@ impl Evaluate {
                         reference.as_deref(),
                         data,
                         &self.pictures.preparation(),
+                        &mut report.notes,
                     )?;
                     run.figures = self.judge(&answers, data, compared.as_ref(), report)?;
                     report.runs.push(run);
@@ -420,9 +422,21 @@ impl Evaluate {
         // Of several backends the first that takes it: a reference has one set of answers.
         let wanted = self.backend.map_or_else(|| evaluator.usable(), |backend| vec![backend]);
         let loaded = load_on_first(evaluator, ("reference", bytes), &wanted).await?;
-        let feed = loaded.feed(data, &self.pictures.preparation());
+        let feed = self.feed(&loaded, data);
         let feed = feed.during(|| "the data do not fit the reference".into())?;
         Ok(loaded.answers(&feed, |_| {}).await?)
+    }
+
+    fn feed<'d>(&self, model: &Loaded, data: &'d DataSet) -> Result<Feed<'d>, FeedError> {
+        let stated = self.pictures.preparation();
+        match model.feed(data, &stated) {
+            // Of two models, one may take fractions and the other the bytes.
+            Err(FeedError::Bytes { .. }) if self.reference.is_some() => {
+                let grey_to_rgb = stated.grey_to_rgb;
+                model.feed(data, &Preparation { grey_to_rgb, ..Preparation::default() })
+            }
+            fed => fed,
+        }
     }
 
     async fn on_backends(
@@ -447,7 +461,7 @@ impl Evaluate {
         let mut computed = Vec::new();
         for model in &loaded {
             let backend = model.backend();
-            let feed = model.feed(data, &self.pictures.preparation());
+            let feed = self.feed(model, data);
             let feed = feed.during(|| "the data do not fit the model".into())?;
             progress.step(&format!("computing {} rows on {backend}", data.rows()));
             let answers = match model.answers(&feed, |_| {}).await {
@@ -462,6 +476,8 @@ impl Evaluate {
             computed.push((model, feed, figures));
             first.get_or_insert(answers);
         }
+        // It is the same on each backend.
+        report.notes.extend(computed.first().and_then(|(_, feed, _)| feed.note()));
         progress.step("timing single rows");
         let pairs: Vec<(&Loaded, &Feed<'_>)> =
             computed.iter().map(|(model, feed, _)| (*model, feed)).collect();

@@ -121,6 +121,8 @@ fn without_labels_nothing_is_called_accuracy() {
     let report = desk.report(&[&logistic, "--data", "bare.csv", "--backend", "onnxruntime"]);
     assert!(report["metric"].is_null() && report["runs"][0]["figures"].is_null(), "{report}");
     assert_eq!(report["runs"].as_array().map(Vec::len), Some(1));
+    let note = report["notes"][0].as_str().expect("a note");
+    assert!(note.contains("no labels and no reference") && note.contains("`--label`"), "{note}");
     let said = desk.refused(&[&logistic, "--data", "bare.csv", "--metric", "accuracy"]);
     assert!(said.contains("`--label`"), "{said}");
     // scikit-learn's forest and regression differ on the third flower of five.
@@ -182,7 +184,7 @@ fn a_bundle_and_its_published_function_answer_as_the_file() {
     // Nobody can be asked here, so nothing is called without `--yes`.
     let published = ["acme/logistic", "--data", "held-out.csv", "--host", &host.address];
     let said = desk.refused(&published);
-    assert!(said.contains("--yes"), "{said}");
+    assert!(said.contains("--yes") && said.contains("50 rows are 2 calls"), "{said}");
     // The host passes no names of columns on.
     std::fs::write(desk.path("named.csv"), "a,b,c,d,colour,y\n1,2,3,4,red,0\n").expect("written");
     let said = desk.refused(&["acme/logistic", "--data", "named.csv", "--host", &host.address]);
@@ -195,6 +197,8 @@ fn a_bundle_and_its_published_function_answer_as_the_file() {
         (&47.into(), &2.into()),
         "{report}"
     );
+    let notes = report["notes"].to_string();
+    assert!(notes.contains("in the order of the file: `a`, `b`, `c`, `d`"), "{notes}");
 }
 
 #[test]

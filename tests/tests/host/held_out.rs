@@ -108,6 +108,8 @@ fn a_model_of_one_number_is_not_judged_by_classes() {
     assert_eq!((&figures["value"], &figures["mean_absolute_error"]), (&json!(1.0), &json!(0.0)));
     let note = report["notes"][0].as_str().expect("a note");
     assert!(note.contains("one number a row") && note.contains("`--metric accuracy`"), "{note}");
+    let order = "columns were taken in the order of the file: `a`, `b`";
+    assert_eq!(report["notes"][1], order, "{report}");
     // One row is off by 4: sklearn.metrics.r2_score([6, 5, 10, 25], [6, 5, 10, 21])
     desk.write("rows.csv", "a,b,y\n1,1,6\n2,0,5\n0,3,10\n4,4,25\n");
     let report = desk.evaluated(&["line.onnx", "--data", "rows.csv", "--metric", "r2"]);
@@ -142,6 +144,8 @@ fn a_table_is_taken_by_the_columns_of_training() {
     desk.write("rows.csv", table);
     let report = desk.evaluated(&["line.onnx", "--data", "rows.csv", "--metric", "r2"]);
     assert_eq!(report["runs"][0]["figures"]["value"], 1.0, "{report}");
+    let notes = report["notes"].to_string();
+    assert!(!notes.contains("order of the file"), "names put the columns in their place: {notes}");
     // Four rows prove nothing, so nothing is written.
     let optimize =
         ["optimize", "line.onnx", "--data", "rows.csv", "--only", "graph", "-o", "s.onnx"];

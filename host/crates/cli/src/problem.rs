@@ -32,7 +32,8 @@ pub fn failure(status: u16, body: &[u8], asked: Asked<'_>) -> Failure {
     };
     let member = |name: &str| problem.get(name).and_then(Value::as_str).map(shown);
     let title = member("title").unwrap_or_else(|| format!("the host answered {status}"));
-    let detail = member("detail").unwrap_or_default();
+    // The Open Inference Protocol has a form of its own for errors.
+    let detail = member("detail").or_else(|| member("error")).unwrap_or_default();
     let message = if detail.is_empty() { title } else { format!("{title}: {detail}") };
     let failure = match fix(code(&problem), &detail, asked) {
         Some(fix) => Failure::new(message).fix(fix),
@@ -203,6 +204,18 @@ mod tests {
              fix: agree to another offer with `hospes agree OFFER`; `hospes agreement list` shows what is left of each limit"
         );
         assert_eq!(failure.to_json()["details"]["remaining"], 0);
+    }
+
+    #[test]
+    fn an_error_of_the_open_inference_protocol_gives_its_reason() {
+        let body = br#"{"error":"input `x` has 3 columns, not 4"}"#;
+        let failure = failed(400, body, "/v2/models/acme/iris/infer", false);
+        assert_eq!(
+            failure.to_string(),
+            "error: the host answered 400: input `x` has 3 columns, not 4"
+        );
+        let failure = failed(500, br#"{"error":{"code":1}}"#, "/v2/models/acme/iris", false);
+        assert_eq!(failure.to_string(), "error: the host answered 500");
     }
 
     #[test]

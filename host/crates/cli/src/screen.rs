@@ -100,6 +100,7 @@ impl Screen {
     /// If nobody can answer, or the answer is not yes.
     pub fn confirm(self, question: &str) -> Result<(), Failure> {
         if !io::stdin().is_terminal() || !io::stderr().is_terminal() {
+            self.note(question);
             return Err(Failure::new("no terminal to confirm at")
                 .fix("read the text above, then run the command again with `--yes`"));
         }

@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 use hospes_core::tensor::{DataType, Tensor};
-use hospes_data::{Column, DataSet, NAMES_SHOWN};
+use hospes_data::{Column, DataSet, NAMES_SHOWN, excerpt, listed};
 use hospes_inference::{ModelSignature, TensorSpec};
 use hospes_onnx::ToldColumn;
 
@@ -27,6 +27,13 @@ pub struct Preparation {
     pub deviation: Vec<f64>,
     /// Repeats the one channel of grey pictures for models that take three.
     pub grey_to_rgb: bool,
+}
+
+impl Preparation {
+    /// Whether it says anything of the elements' values.
+    fn scales(&self) -> bool {
+        self.divide.is_some() || !self.mean.is_empty() || !self.deviation.is_empty()
+    }
 }
 
 /// Why a data set does not fit a model.
@@ -60,6 +67,11 @@ pub enum FeedError {
          leave them)"
     )]
     Scale { input: String, spec: String, column: String },
+    #[error(
+        "`--divide`, `--mean` and `--deviation` are for a model that takes fractions, and input `{input}` takes {spec}: leave them out: \
+         the model takes the bytes and prepares them itself"
+    )]
+    Bytes { input: String, spec: String },
     #[error("input `{input}` takes {spec}, and `{column}` is {seen}: {fix}")]
     Type { input: String, spec: String, column: String, seen: DataType, fix: &'static str },
     #[error("row {row}, `{column}`: input `{input}` takes {spec}, which cannot hold {value}")]
@@ -91,6 +103,8 @@ pub struct Feed<'d> {
     inputs: Vec<Input<'d>>,
     /// Rows that the model takes at once, if it takes only that many.
     batch: Option<usize>,
+    /// Whether no name says which column comes first.
+    is_by_place: bool,
 }
 
 #[derive(Debug)]
@@ -140,6 +154,7 @@ impl<'d> Feed<'d> {
     ) -> Result<Self, FeedError> {
         let required: Vec<&TensorSpec> = signature.required().collect();
         let mut inputs = Vec::new();
+        let mut is_by_place = false;
         for spec in &required {
             let is_only = required.len() == 1;
             let is_trained = !trained.is_empty() && is_only && takes(spec, trained);
@@ -147,9 +162,18 @@ impl<'d> Feed<'d> {
                 chosen(trained, data)?
             } else {
                 let columns = columns(spec, is_only, data)?;
+                is_by_place |= columns.len() > 1;
                 columns.into_iter().map(Cow::Borrowed).collect()
             };
             inputs.push(Input::new(spec, columns, preparation)?);
+        }
+        let is_unused = inputs.iter().all(|input| input.preparation.is_none());
+        if is_unused && preparation.scales() {
+            let takes_bytes = |spec: &&&TensorSpec| spec.data_type == DataType::U8;
+            if let Some(spec) = required.iter().find(takes_bytes) {
+                let (input, spec) = (spec.name.clone(), spec.to_string());
+                return Err(FeedError::Bytes { input, spec });
+            }
         }
         let mut batch = None;
         for fixed in inputs.iter().filter_map(Input::batch) {
@@ -166,7 +190,7 @@ impl<'d> Feed<'d> {
                 return Err(FeedError::Batch { batch });
             }
         }
-        Ok(Self { data, inputs, batch })
+        Ok(Self { data, inputs, batch, is_by_place })
     }
 
     /// How many rows there are.
@@ -177,6 +201,13 @@ impl<'d> Feed<'d> {
     /// Rows that the model takes at once, if its first dimension is fixed.
     pub fn batch(&self) -> Option<usize> {
         self.batch
+    }
+
+    /// That a table's columns were taken as they stand, if so: in another order they give other answers.
+    pub fn note(&self) -> Option<String> {
+        let columns = self.data.columns().iter().map(|column| excerpt(&column.name));
+        self.is_by_place
+            .then(|| format!("columns were taken in the order of the file: {}", listed(columns)))
     }
 
     /// The rows' attention mask, if they have one.

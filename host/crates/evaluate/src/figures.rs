@@ -89,12 +89,22 @@ pub enum JudgeError {
         "all numbers to compare with are the same, so there is no variance to explain: give more rows"
     )]
     NoVariance,
-    #[error("row {row}: the two vectors have {first} and {second} elements, or have no direction")]
-    NoCosine { row: usize, first: usize, second: usize },
+    #[error(
+        "row {row}: the reference answers {first} numbers and the model {second}, and cosines are between as many: compare outputs of one \
+         size, or name them with `--output`"
+    )]
+    Lengths { row: usize, first: usize, second: usize },
+    #[error(
+        "row {row}: one of the two vectors is zero or not finite, so it has no direction: leave the row out"
+    )]
+    NoDirection { row: usize },
     #[error("the reference answered {reference} rows, not {rows}")]
     Rows { reference: usize, rows: usize },
     #[error("{}", .0.advised())]
     Answer(AnswerError),
+    /// Of a model whose answer to a row is a vector for each token.
+    #[error("{}, or use `--pool mean`", .0.advised())]
+    Tokens(AnswerError),
     #[error(transparent)]
     Confusion(#[from] ConfusionError),
 }
@@ -199,7 +209,13 @@ pub fn judge(
         Metric::Agreement => {
             let names = labels.ok().and_then(Labels::classes).map(|classes| classes.names());
             let reference = same_rows(reference?, answers)?;
-            let (first, second) = together(reference, answers, output, names)?;
+            let both = together(reference, answers, output, names);
+            let (first, second) = both.map_err(|error| match error {
+                AnswerError::Shape { ref shape, .. } if shape.len() == 2 => {
+                    JudgeError::Tokens(error)
+                }
+                error => error.into(),
+            })?;
             let agreement = Agreement::of(&first, &second, CONFIDENCE);
             let rows = answers.rows();
             agreement
@@ -292,8 +308,11 @@ fn explained(truth: &[f64], predicted: &[f64]) -> Result<R2, JudgeError> {
 fn cosines(metric: Metric, first: &[Vec<f32>], second: &[Vec<f32>]) -> Result<Cosine, JudgeError> {
     let mut values = Vec::with_capacity(first.len());
     for (row, (a, b)) in first.iter().zip(second).enumerate() {
-        let wrong = || JudgeError::NoCosine { row: row + 1, first: a.len(), second: b.len() };
-        values.push(cosine(a, b).ok_or_else(wrong)?);
+        let (row, first, second) = (row + 1, a.len(), b.len());
+        if first != second {
+            return Err(JudgeError::Lengths { row, first, second });
+        }
+        values.push(cosine(a, b).ok_or(JudgeError::NoDirection { row })?);
     }
     Ok(Cosine {
         metric,
@@ -402,5 +421,20 @@ mod tests {
         assert!(of(Metric::Accuracy, Some(&Labels::Numbers(vec![1.5]))).contains("`r2`"));
         assert!(of(Metric::R2, Some(&classes(&[0], &["a"]))).contains("`accuracy`"));
         assert!(of(Metric::R2, Some(&Labels::Numbers(vec![1.5]))).contains("variance"));
+    }
+
+    #[test]
+    fn vectors_that_cannot_be_compared_are_told_apart() {
+        let of = |metric, answers: &Answers, reference: &Answers| {
+            judge(metric, answers, None, None, Some(reference)).expect_err("no figure").to_string()
+        };
+        let (two, three) = (answers(&[1, 2], &[1.0; 2]), answers(&[1, 3], &[1.0; 3]));
+        let said = of(Metric::Cosine, &three, &two);
+        assert!(said.contains("answers 2 numbers and the model 3"), "{said}");
+        let said = of(Metric::Cosine, &two, &answers(&[1, 2], &[0.0; 2]));
+        assert!(said.contains("no direction") && !said.contains("numbers"), "{said}");
+        let tokens = answers(&[1, 2, 2], &[1.0; 4]);
+        let said = of(Metric::Agreement, &tokens, &tokens);
+        assert!(said.ends_with("with `--output`, or use `--pool mean`"), "{said}");
     }
 }

@@ -109,8 +109,23 @@ pub enum Refusal {
     Unproven { loss: f64, bound: f64, max: f64, rows: usize, needed: usize },
     #[error("class {class} loses {} of its answers (at most {} is allowed)", percent(*loss), percent(*max))]
     Class { class: u32, loss: f64, max: f64 },
-    #[error("it has {} of the size and takes {} of the time: neither is {} less", percent(*size), percent(*time), percent(*min))]
+    #[error("{}", no_win(*size, *time, *min))]
     NoWin { size: f64, time: f64, min: f64 },
+}
+
+/// Why a candidate wins too little, or pays too much for what it wins.
+fn no_win(size: f64, time: f64, min: f64) -> String {
+    let (win, most) = (1.0 - min, percent(1.0 + min));
+    let has = format!("it has {} of the original's size", percent(size));
+    let takes =
+        format!("takes {} of the time of the original on its fastest backend", percent(time));
+    if size <= win {
+        return format!("{has}, but is slower than allowed: it {takes} (at most {most})");
+    }
+    if time <= win {
+        return format!("it {takes}, but is larger than allowed: {has} (at most {most})");
+    }
+    format!("{has} and {takes}: neither is {} less", percent(min))
 }
 
 /// A share as people read it.

@@ -21,7 +21,7 @@ const WARM_UP: usize = 2;
 /// Calls of each model whose time counts: at least, and at most.
 const CALLS: std::ops::Range<usize> = 10..60;
 
-/// How long calls may be timed on a backend, all models together.
+/// How long calls may be timed, all models together, for each backend.
 const TIMING: Duration = Duration::from_secs(30);
 
 /// What is said of candidates that were refused by the vectors of tokens.
@@ -135,10 +135,20 @@ pub fn judge<E: Executor>(
     if task.held_out.inputs.is_empty() {
         return Err(OptimizeError::NoRows);
     }
-    let (mut sides, mut refused) = (Vec::new(), Vec::new());
+    let (mut loading, mut refused) = (Vec::new(), Vec::new());
     for backend in executor.backends() {
-        progress(&format!("timing {} models on {backend}", made.len() + 1));
-        match Side::new(executor, backend, model, &made, task.held_out) {
+        progress(&format!("loading {} models on {backend}", made.len() + 1));
+        match Loading::new(executor, backend, model, &made) {
+            Ok(loaded) => loading.push(loaded),
+            Err(error) => refused.push(format!("`{backend}`: {error}")),
+        }
+    }
+    progress(&format!("timing {} models", made.len() + 1));
+    time(executor, &mut loading, task.held_out);
+    let mut sides = Vec::new();
+    for loaded in loading {
+        let backend = loaded.backend;
+        match loaded.timed(task.held_out.batch.unwrap_or(1)) {
             Ok(side) => sides.push(side),
             Err(error) => refused.push(format!("`{backend}`: {error}")),
         }
@@ -222,6 +232,74 @@ impl<E: Executor> Trial<'_, E> {
     }
 }
 
+/// All models on a backend, the original first, while their calls are timed.
+struct Loading<L> {
+    backend: BackendKind,
+    models: Vec<Result<L, String>>,
+    times: Vec<Vec<f64>>,
+}
+
+impl<L> Loading<L> {
+    fn new<E: Executor<Loaded = L>>(
+        executor: &E,
+        backend: BackendKind,
+        model: &Bytes,
+        made: &[Made],
+    ) -> Result<Self, String> {
+        let mut models = vec![Ok(executor.load(model.clone(), backend)?)];
+        models.extend(made.iter().map(|made| executor.load(made.bytes.clone(), backend)));
+        let times = vec![Vec::new(); models.len()];
+        Ok(Self { backend, models, times })
+    }
+
+    /// Calls a model once, unless it has failed.
+    fn call<E: Executor<Loaded = L>>(
+        &mut self,
+        executor: &E,
+        at: usize,
+        inputs: Named,
+        counts: bool,
+    ) {
+        let Ok(loaded) = &self.models[at] else { return };
+        let start = Instant::now();
+        match executor.compute(loaded, inputs) {
+            Ok(_) if !counts => {}
+            Ok(_) => self.times[at].push(start.elapsed().as_secs_f64() * 1000.0),
+            Err(error) => self.models[at] = Err(error),
+        }
+    }
+
+    /// The times of calls of so many rows each.
+    fn timed(self, rows: usize) -> Result<Side<L>, String> {
+        let mut timed = self.models.into_iter().zip(self.times).map(|(model, times)| {
+            let timing = Timing::of(&times, rows).ok_or_else(|| "no call was timed".to_owned());
+            Ok((model?, timing?))
+        });
+        let (loaded, original) = timed.next().ok_or("no model")??;
+        Ok(Side { backend: self.backend, loaded, original, candidates: timed.collect() })
+    }
+}
+
+/// Times calls of all models on all backends in turn, so that whatever else the machine does slows all of them.
+///
+/// Each model is called on every backend before the next one is, so that every call on a backend follows one elsewhere.
+fn time<E: Executor>(executor: &E, loading: &mut [Loading<E::Loaded>], rows: &Rows) {
+    let models = loading.first().map_or(0, |loaded| loaded.models.len());
+    let time_max = TIMING * u32::try_from(loading.len()).unwrap_or(u32::MAX);
+    let began = Instant::now();
+    for round in 0..WARM_UP + CALLS.end {
+        if round >= WARM_UP + CALLS.start && began.elapsed() > time_max {
+            break;
+        }
+        let inputs = &rows.inputs[round % rows.inputs.len()];
+        for at in 0..models {
+            for loaded in loading.iter_mut() {
+                loaded.call(executor, at, inputs.clone(), round >= WARM_UP);
+            }
+        }
+    }
+}
+
 /// All models on a backend.
 struct Side<L> {
     backend: BackendKind,
@@ -231,44 +309,6 @@ struct Side<L> {
 }
 
 impl<L> Side<L> {
-    /// Loads all models and times calls of them in turn, so that whatever else the machine does slows all of them.
-    fn new<E: Executor<Loaded = L>>(
-        executor: &E,
-        backend: BackendKind,
-        model: &Bytes,
-        made: &[Made],
-        rows: &Rows,
-    ) -> Result<Self, String> {
-        let original = executor.load(model.clone(), backend)?;
-        let mut models = vec![Ok(original)];
-        models.extend(made.iter().map(|made| executor.load(made.bytes.clone(), backend)));
-        let mut times = vec![Vec::new(); models.len()];
-        let began = Instant::now();
-        for round in 0..WARM_UP + CALLS.end {
-            if round >= WARM_UP + CALLS.start && began.elapsed() > TIMING {
-                break;
-            }
-            let inputs = &rows.inputs[round % rows.inputs.len()];
-            for (model, times) in models.iter_mut().zip(&mut times) {
-                let Ok(loaded) = model else { continue };
-                let inputs = inputs.clone();
-                let start = Instant::now();
-                match executor.compute(loaded, inputs) {
-                    Ok(_) if round < WARM_UP => {}
-                    Ok(_) => times.push(start.elapsed().as_secs_f64() * 1000.0),
-                    Err(error) => *model = Err(error),
-                }
-            }
-        }
-        let each = rows.batch.unwrap_or(1);
-        let mut timed = models.into_iter().zip(times).map(|(model, times)| {
-            let timing = Timing::of(&times, each).ok_or_else(|| "no call was timed".to_owned());
-            Ok((model?, timing?))
-        });
-        let (loaded, original) = timed.next().ok_or("no model")??;
-        Ok(Self { backend, loaded, original, candidates: timed.collect() })
-    }
-
     fn answers<E: Executor<Loaded = L>>(
         &self,
         executor: &E,

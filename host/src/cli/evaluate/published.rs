@@ -58,13 +58,14 @@ const UNTOLD: &str = "a published function does not say which columns it was tra
      rows as it takes them, as `.npy` or `.npz`: numbers in the order of training, and for each text its place among the categories";
 
 impl Calls<'_> {
-    /// Calls the model with every row.
+    /// Calls the model with every row. Notes what a reader of the figures should know.
     pub(super) fn run(
         &self,
         model: &ModelName,
         version: Option<&str>,
         data: &DataSet,
         preparation: &Preparation,
+        notes: &mut Vec<String>,
     ) -> Result<(Run, Answers), Failure> {
         let client = self.context.client()?;
         let path = match version {
@@ -81,6 +82,7 @@ impl Calls<'_> {
             // What `hospes.columns` says of a file, the host does not pass on.
             if is_table(data) { failure.fix(UNTOLD) } else { failure }
         })?;
+        notes.extend(feed.note());
         // One row a call where the model takes one; otherwise as many as it may.
         let rows = feed.batch().unwrap_or(BATCH_ROWS).max(1);
         let calls = feed.rows().div_ceil(rows);

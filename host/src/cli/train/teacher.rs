@@ -64,6 +64,10 @@ impl Lesson<'_> {
                     "the teacher `{named}` takes fractions, and the pictures are bytes"
                 ))
                 .fix("say what to divide them by: `divide = 255` in `teacher` for 0 to 1, `divide = 1` to leave them"),
+                FeedError::Bytes { .. } => Failure::new(format!(
+                    "the teacher `{named}` takes bytes, and the recipe has `divide` in `teacher`"
+                ))
+                .fix("leave `divide` out: the model takes the bytes and prepares them itself"),
                 error => Failure::from(error)
                     .during(format!("the rows do not fit the teacher `{named}`")),
             })?;

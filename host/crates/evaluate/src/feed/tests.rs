@@ -39,6 +39,13 @@ fn numbers_stand_side_by_side_in_the_file_s_order() {
     let plain = Preparation::default();
     let rows = seen(&spec("x", DataType::F32, &[OPEN, Some(2)]), &set, &plain);
     assert_eq!(rows, (vec![2, 2], vec![1.0, 3.0, 2.0, 4.0]));
+    let note = |name: &str, width| {
+        let signature = spec(name, DataType::F32, &[OPEN, Some(width)]);
+        Feed::new(&signature, &set, &plain).expect("fits").note()
+    };
+    let told = "columns were taken in the order of the file: `b`, `a`";
+    assert_eq!(note("x", 2).as_deref(), Some(told));
+    assert_eq!(note("a", 1), None, "its name says which");
     // An input of its name takes one column only, with a dimension of one.
     let rows = seen(&spec("a", DataType::I64, &[OPEN, Some(1)]), &set, &plain);
     assert_eq!(rows, (vec![2, 1], vec![3.0, 4.0]));
@@ -95,7 +102,23 @@ fn grey_pictures_are_repeated_only_when_told() {
     assert!(error.contains("[32, 32]"), "{error}");
     // A dimension of one is added.
     let one_channel = spec("x", DataType::U8, &[OPEN, Some(1), Some(1), Some(2)]);
-    assert_eq!(seen(&one_channel, &set, &one).0, [1, 1, 1, 2]);
+    assert_eq!(seen(&one_channel, &set, &Preparation::default()).0, [1, 1, 1, 2]);
+}
+
+#[test]
+fn a_preparation_is_refused_where_the_model_takes_bytes() {
+    let set = data(vec![column("image", DataType::U8, &[1, 1, 2], &[7.0, 9.0])]);
+    let bytes = spec("x", DataType::U8, &[OPEN, Some(1), Some(2)]);
+    for stated in [
+        Preparation { divide: Some(255.0), ..Preparation::default() },
+        Preparation { mean: vec![0.5], ..Preparation::default() },
+        Preparation { deviation: vec![0.5], ..Preparation::default() },
+    ] {
+        let error = Feed::new(&bytes, &set, &stated).expect_err("bytes").to_string();
+        assert!(error.contains("leave them out: the model takes the bytes"), "{error}");
+    }
+    let (_, values) = seen(&bytes, &set, &Preparation::default());
+    assert_eq!(values, [7.0, 9.0]);
 }
 
 #[test]

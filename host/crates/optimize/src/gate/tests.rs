@@ -100,6 +100,21 @@ fn what_wins_nothing_is_refused_and_a_win_is_not_paid_with_the_other() {
 }
 
 #[test]
+fn a_refusal_says_which_of_size_and_time_is_too_much() {
+    let said = |size, time| Refusal::NoWin { size, time, min: 0.1 }.to_string();
+    let slow = said(0.314, 2.553);
+    assert_eq!(
+        slow,
+        "it has 31.4 % of the original's size, but is slower than allowed: it takes 255.3 % of the time of the original on its fastest \
+         backend (at most 110.0 %)"
+    );
+    let large = said(2.0, 0.5);
+    assert!(large.contains("larger than allowed: it has 200.0 %"), "{large}");
+    let neither = said(0.95, 1.0);
+    assert!(neither.ends_with("neither is 10.0 % less"), "{neither}");
+}
+
+#[test]
 fn a_backend_counts_by_itself_against_the_fastest_original() {
     let mut both = candidate(Some(classes(1000, None)), FAST, 1000);
     // Faster than the original there, but not than the original elsewhere.
