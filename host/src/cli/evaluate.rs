@@ -196,7 +196,8 @@ impl Evaluate {
             let what = "the data have no labels, so there is no figure to compare with the report";
             return Err(Failure::new(what).fix("name their column with `--label`"));
         }
-        let said = self.report.as_deref().map(|path| Said::read(path, &data)).transpose()?;
+        let own = model.subject().sha256;
+        let said = self.report.as_deref().map(|path| Said::read(path, &data, own)).transpose()?;
         // Without its folder: a report can become part of a bundle, and where the data lie is nobody's business.
         let name = self.data.file_name().unwrap_or(self.data.as_os_str()).to_string_lossy();
         let rows = Rows::of(name.into_owned(), &data, licence);

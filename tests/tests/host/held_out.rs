@@ -458,6 +458,17 @@ fn a_report_with_a_figure_for_each_backend_is_compared_by_backend() {
     report(1.0, 0.9, ["onnxruntime", "published"]);
     let said = desk.refused_on_tract(&compared);
     assert!(said.contains("it has `r2 (onnxruntime)`, `r2 (published)`"), "{said}");
+    // The same rows with another model.
+    let mut report = own.clone();
+    report["model"] =
+        json!({ "name": "run/old.onnx", "sha256": format!("sha256:{}", "0".repeat(64)) });
+    desk.write("report.json", report.to_string());
+    let other = desk.evaluated(&compared);
+    let note = other["notes"][0].as_str().expect("a note");
+    assert!(note.contains("about another model: `run/old.onnx`, sha256:0000"), "{note}");
+    let cosine = [&compared[..], &["--reference", "line.onnx", "--metric", "cosine"]].concat();
+    let said = desk.refused_on_tract(&cosine);
+    assert!(said.contains("error: report.json is about another model"), "{said}");
 }
 
 /// Folders whose names are other numbers than the places of their classes, with ties.

@@ -190,7 +190,7 @@ pub fn pack(
 /// The figures about the bundle's own models: those of reports, then those that come without one.
 fn evaluations(origin: &Origin, manifest: &Manifest) -> Result<Vec<Evaluation>, PackError> {
     let mut found = Vec::new();
-    for Reported { evaluations, model } in &origin.reports {
+    for Reported { evaluations, model, .. } in &origin.reports {
         match model {
             Some(measured) if !lineage::is_packed(*measured, manifest) => {
                 if !lineage::is_ancestor(*measured, manifest) {

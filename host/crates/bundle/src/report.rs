@@ -47,6 +47,8 @@ pub struct Reported {
     pub evaluations: Vec<Evaluation>,
     /// The digest of the model; `None` for a published function.
     pub model: Option<Digest>,
+    /// What the report calls the model, if it does: a path or a published function's name.
+    pub model_name: Option<String>,
 }
 
 /// What a report of either kind may hold.
@@ -90,6 +92,7 @@ impl Recipe {
 
 #[derive(Default, Deserialize)]
 struct Subject {
+    name: Option<String>,
     sha256: Option<Digest>,
 }
 
@@ -135,8 +138,8 @@ pub fn evaluations(json: &[u8]) -> Result<Reported, ReportError> {
     if json.len() > REPORT_BYTES_MAX {
         return Err(ReportError::TooLarge { bytes: json.len() });
     }
-    let report: Report = serde_json::from_slice(json).map_err(ReportError::Json)?;
-    let model = report.model.sha256;
+    let mut report: Report = serde_json::from_slice(json).map_err(ReportError::Json)?;
+    let (model, model_name) = (report.model.sha256, report.model.name.take());
     let evaluations = match report {
         Report { runs: Some(runs), data, .. } => of_evaluation(&runs, &data)?,
         Report { metrics: Some(metrics), recipe, data, .. } => {
@@ -147,7 +150,7 @@ pub fn evaluations(json: &[u8]) -> Result<Reported, ReportError> {
     if evaluations.len() > EVALUATIONS_MAX {
         return Err(ReportError::TooMany { count: evaluations.len() });
     }
-    Ok(Reported { evaluations, model })
+    Ok(Reported { evaluations, model, model_name })
 }
 
 /// The figures of each place where the model ran. Where all found the same, it is one figure; otherwise each names its place.

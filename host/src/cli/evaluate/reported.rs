@@ -7,17 +7,25 @@ use std::path::Path;
 use crate::bundle::{self, Evaluation, REPORT_BYTES_MAX, Reported as Found};
 use crate::data::DataSet;
 use crate::evaluate::{FIGURE_TOLERANCE, Metric, Report, Reported};
+use crate::id::Digest;
 use hospes_cli::failure::{During as _, Failure};
+use hospes_cli::screen;
 
 /// What a report says of the rows that are evaluated.
 pub(super) struct Said {
     name: String,
     found: Found,
+    /// That it is about another model, if so.
+    other: Option<String>,
 }
 
 impl Said {
     /// Reads a report of `hospes train` or `hospes evaluate --json`.
-    pub(super) fn read(path: &Path, data: &DataSet) -> Result<Self, Failure> {
+    pub(super) fn read(
+        path: &Path,
+        data: &DataSet,
+        model: Option<Digest>,
+    ) -> Result<Self, Failure> {
         let failed = |error| Failure::file("read", path, &error);
         let mut bytes = Vec::new();
         let file = File::open(path).map_err(failed)?;
@@ -27,6 +35,7 @@ impl Said {
         let name = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned();
         let mut found =
             bundle::evaluations(&bytes).during(|| format!("`{name}` has no figures"))?;
+        let other = other(&name, &found, model);
         let digest = data.digest();
         let mut others: Vec<String> =
             found.evaluations.iter().map(|one| format!("`{}`", one.data)).collect();
@@ -35,14 +44,14 @@ impl Said {
             let what = format!("`{name}` has no figures of these rows ({digest})");
             others.dedup();
             let fix = format!("give the data set that it has figures of: {}", others.join(", "));
-            return Err(Failure::new(what).fix(fix));
+            return Err(about(other, Failure::new(what).fix(fix)));
         }
-        Ok(Self { name, found })
+        Ok(Self { name, found, other })
     }
 
     /// Adds the comparison to a report whose runs are complete.
     pub(super) fn compare(self, report: &mut Report) -> Result<(), Failure> {
-        let Self { name, found } = self;
+        let Self { name, found, other } = self;
         let Some(metric) = report.metric.map(Metric::name) else { return Ok(()) };
         // Where the places of the report found other figures, each has its own.
         let said = |place: &str| {
@@ -70,18 +79,32 @@ impl Said {
             let what = format!("`{name}` does not say `{metric}` of these rows");
             let has = has.join(", ");
             let fix = format!("measure what it says with `--metric` or `--backend`: it has {has}");
-            return Err(Failure::new(what).fix(fix));
+            return Err(about(other, Failure::new(what).fix(fix)));
         };
         if !silent.is_empty() {
             let places = silent.join(", ");
             report.notes.push(format!("{name} does not say `{metric}` of {places}"));
         }
-        if let (Some(other), Some(own)) = (found.model, report.model.sha256)
-            && other != own
-        {
-            report.notes.push(format!("{name} is about another file ({other})"));
+        if let Some(other) = other {
+            // It may explain what follows.
+            report.notes.insert(0, other);
         }
         report.reported = Some(Reported { name, value, tolerance: FIGURE_TOLERANCE, differs });
         Ok(())
+    }
+}
+
+/// That a report is about another model than this one, with the path that it has recorded.
+fn other(report: &str, found: &Found, model: Option<Digest>) -> Option<String> {
+    let about = found.model.filter(|about| model.is_some_and(|own| own != *about))?;
+    let named = found.model_name.as_deref().map(|path| format!("`{}`, ", screen::name(path)));
+    Some(format!("{report} is about another model: {}{about}", named.unwrap_or_default()))
+}
+
+/// A failure whose first line says that the report is about another model, if it is.
+fn about(other: Option<String>, failure: Failure) -> Failure {
+    match other {
+        Some(other) => failure.during(other),
+        None => failure,
     }
 }

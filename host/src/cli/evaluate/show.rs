@@ -30,14 +30,15 @@ pub(super) fn plain(report: &Report) -> String {
     if let Some(figures) = report.runs.iter().find_map(|run| run.figures.as_ref()) {
         text += &details(figures);
     }
+    // One of them may say why the figures differ.
+    for note in &report.notes {
+        let _ = writeln!(text, "note: {note}");
+    }
     if let Some(Reported { name, value, differs, .. }) = &report.reported {
         let _ = match differs.as_slice() {
             [] => writeln!(text, "{name} says {value:.4}: the same"),
             places => writeln!(text, "{name} says {value:.4}: DIFFERENT on {}", places.join(", ")),
         };
-    }
-    for note in &report.notes {
-        let _ = writeln!(text, "note: {note}");
     }
     text
 }
