@@ -5,6 +5,7 @@
 mod bits;
 mod build;
 mod dynamic8;
+mod gelu;
 mod graph;
 mod layers;
 mod prune;

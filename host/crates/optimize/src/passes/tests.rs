@@ -164,6 +164,59 @@ fn graph_pass(model: &Model) -> Changed {
 }
 
 #[test]
+/// A GELU as some exporters write it: `x` times a half of the rest, which is the value `product`.
+fn gelu(half: f32) -> Model {
+    let mut graph = Graph::new("gelu");
+    graph.inputs = vec![value("x", &[2, 8])];
+    graph.outputs = vec![value("y", &[2, 8])];
+    graph.initialisers = vec![
+        Tensor::new("root", &[], &[std::f32::consts::SQRT_2]),
+        Tensor::new("one", &[], &[1.0_f32]),
+        Tensor::new("half", &[], &[half]),
+    ];
+    graph.nodes = vec![
+        Node::new("Div", &["x", "root"], &["scaled"]),
+        Node::new("Erf", &["scaled"], &["erf"]),
+        Node::new("Add", &["erf", "one"], &["sum"]),
+        Node::new("Mul", &["half", "sum"], &["product"]),
+        Node::new("Mul", &["x", "product"], &["y"]),
+    ];
+    Model::new(graph, 17)
+}
+
+#[test]
+fn a_gelu_is_put_in_the_order_that_is_fused_and_computes_the_same() {
+    let model = gelu(0.5);
+    let mut turned = gelu(0.5);
+    turned.graph.nodes[2..].iter_mut().for_each(|node| node.inputs.reverse());
+    for model in [model, turned] {
+        let ordered = changed(graph_pass(&model));
+        let products = ordered.graph.nodes[3..].iter().map(|node| node.inputs.join(" * "));
+        assert_eq!(products.collect::<Vec<_>>(), ["x * sum", "product * half"]);
+        assert!(distance(&model, &ordered) < 1e-6, "{}", distance(&model, &ordered));
+        assert_eq!(graph_pass(&ordered), Ok(None), "it is done already");
+    }
+}
+
+#[test]
+fn what_only_looks_like_a_gelu_stays() {
+    assert_eq!(graph_pass(&gelu(0.25)), Ok(None), "another factor");
+    let mut model = gelu(0.5);
+    model.graph.outputs.push(value("product", &[2, 8]));
+    assert_eq!(graph_pass(&model), Ok(None), "callers get the inner product");
+    let mut model = gelu(0.5);
+    model.graph.nodes.push(Node::new("Relu", &["product"], &["z"]));
+    model.graph.outputs.push(value("z", &[2, 8]));
+    assert_eq!(graph_pass(&model), Ok(None), "another node reads it");
+    let mut model = gelu(0.5);
+    model.graph.inputs.push(value("other", &[2, 8]));
+    model.graph.nodes[4].inputs[0] = "other".into();
+    assert_eq!(graph_pass(&model), Ok(None), "it is multiplied by another value");
+    let mut model = gelu(0.5);
+    model.graph.nodes[1].operator = "Tanh".into();
+    assert_eq!(graph_pass(&model), Ok(None), "another function");
+}
+
 fn an_output_keeps_its_name_and_training_stays() {
     let mut graph = Graph::new("kept");
     graph.inputs = vec![value("x", &[1, 2])];
