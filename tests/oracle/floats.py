@@ -2,8 +2,8 @@
 
 usage: floats.py MODEL.onnx PUBLISHED.zip OUT.onnx
 
-PUBLISHED.zip holds `model.safetensors`. The model computes each matrix of weights from stored integers by `Cast` and `Mul`. Those of products
-have no telling name, so they are found by the bias that is added next.
+PUBLISHED.zip holds `model.safetensors`. The model computes each matrix of weights from stored integers by `Cast` and `Mul`. The names of
+those of products say nothing, so they are found by the bias that is added next.
 """
 
 import json

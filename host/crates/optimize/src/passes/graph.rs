@@ -1,4 +1,5 @@
-//! Removes what a graph computes for nothing, and orders what ONNX Runtime then fuses. Answers stay as they are, up to the rounding of floats.
+//! Removes what a graph computes for nothing, and orders products as ONNX Runtime fuses them. Answers stay as they are, up to the
+//! rounding of floats.
 
 use std::collections::HashMap;
 
