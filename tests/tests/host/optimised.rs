@@ -4,16 +4,17 @@
 //! shows only on processors with VNNI.
 
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use hospes::backend::BackendKind;
 use hospes::data::{self, DataSet, Options};
+use hospes::evaluate::Pool;
 use hospes::inference::backend::onnxruntime::OnnxRuntime;
 use hospes::inference::backend::{Backend, Call, Context, Model, Stop};
 use hospes::onnx;
-use hospes::optimize::execute::{Named, Rows};
+use hospes::optimize::execute::{Metric, Named, Rows};
 use hospes::optimize::gate::{Loss, Refusal, Verdict};
 use hospes::optimize::{Executor, Limits, Made, Method, Report, Task, judge, make, passes};
 use serde_json::Value;
@@ -56,11 +57,14 @@ fn model(name: &str) -> Bytes {
     std::fs::read(path).expect("`make plugins` made it").into()
 }
 
-/// The encoder of sentences as it was before it was shipped with weights in 8 bits.
-fn sentence_encoder() -> Bytes {
-    let shipped = onnx::Model::read(model("minilm")).expect("whole");
-    let whole = passes::restore(&shipped).expect("applied").expect("stored weights").model;
-    whole.write().expect("whole").into()
+/// The encoder of sentences with the weights that were published, in floats. The file that is shipped has them in 8 bits.
+fn sentence_encoder(folder: &Path) -> PathBuf {
+    let fetched = workspace().join("plugins/target");
+    let (shipped, published) =
+        (fetched.join("models/minilm/model.onnx"), fetched.join("fetch/minilm.zip"));
+    let whole = folder.join("whole.onnx");
+    oracle("floats.py", &[&shipped, &published, &whole]);
+    whole
 }
 
 /// Rows as files: held-out and for calibration.
@@ -245,17 +249,17 @@ fn a_net_for_texts_is_judged_by_its_answers_and_takes_stored_integers() {
     let (rows, calibration) = (files.rows("held-out", 40), files.rows("calibration", 16));
     let limits = Limits::default();
     let asked = Asked { held_out: &rows, calibration: Some(&calibration), limits };
-    let whole = sentence_encoder();
+    let whole = Bytes::from(std::fs::read(sentence_encoder(files.folder.path())).expect("written"));
     let methods = [Method::Store8, Method::Dynamic8, Method::Dynamic8Safe, Method::Static8];
     let report = asked.report(&here, &whole, &methods);
     let table = report.table();
-    assert!(loss(&report, Method::Store8).value >= 0.999, "{table}");
+    // By the vectors of all tokens. Those of padding, which nobody uses, lose most. It was 0.992 where this was written.
+    assert!(loss(&report, Method::Store8).value >= 0.97, "{table}");
     assert!(verdict(&report, Method::Store8).size <= 1.0 / 3.5, "{table}");
-    // With weights of 7 bits, which every processor computes exactly. It was 0.984 where this was written.
-    assert!(loss(&report, Method::Dynamic8Safe).value >= 0.98, "{table}");
     // What else stays of the answers depends on the processor: with VNNI, 8-bit sums are exact. The gate follows what was measured.
-    for method in [Method::Dynamic8, Method::Static8] {
-        let loses = matches!(verdict(&report, method).refused, Some(Refusal::Loss { .. }));
+    for method in [Method::Dynamic8, Method::Dynamic8Safe, Method::Static8] {
+        let refused = &verdict(&report, method).refused;
+        let loses = matches!(refused, Some(Refusal::Loss { .. } | Refusal::Unproven { .. }));
         assert_eq!(loses, loss(&report, method).bound > limits.loss_max, "{table}");
     }
 }
@@ -275,63 +279,75 @@ fn methods_in_8_bits_agree_with_a_small_net_as_often_as_onnx_runtime_s_tools_do(
 
 #[test]
 fn sentences_are_judged_by_the_vectors_that_their_users_pool() {
+    let here = Here::start();
     let files = Files::of("sentences", "plugins/target/models/minilm/vocab.txt");
-    let whole = files.folder.path().join("whole.onnx");
-    std::fs::write(&whole, sentence_encoder()).expect("written");
+    let rows = files.rows("held-out", 40);
+    let whole = sentence_encoder(files.folder.path());
+    let original = Bytes::from(std::fs::read(&whole).expect("written"));
+    let usual = Limits::default();
+    let strict = Limits { loss_max: 0.002, ..usual };
+    let methods = [Method::Store8, Method::Dynamic8, Method::Dynamic8Safe];
+    let asked = Asked { held_out: &rows, calibration: None, limits: usual };
+    let task = asked.task(&methods);
+    let made = make(&here, &original, &task, &mut |_| {}).expect("made");
+    let by = |limits: Limits, metric: Option<Metric>| {
+        let task = Task { metric, limits, ..asked.task(&methods) };
+        let judged = judge(&here, &original, made.clone(), &task, &mut |_| {});
+        let (report, _) = judged.expect("judged");
+        // What stays of the answers depends on the processor. The gate follows what was measured.
+        for method in methods {
+            let refused = &verdict(&report, method).refused;
+            let is_lost = matches!(refused, Some(Refusal::Loss { .. } | Refusal::Unproven { .. }));
+            assert_eq!(
+                is_lost,
+                loss(&report, method).bound > limits.loss_max,
+                "{}",
+                report.table()
+            );
+        }
+        report
+    };
+    let tokens = by(strict, None);
+    let pooled = by(usual, Some(Metric::Pooled(Pool::Mean)));
+    assert_eq!(tokens.compared_by, "cosine");
+    assert_eq!(pooled.compared_by, "cosine (mean-pooled)");
+    let table = format!("{}{}", tokens.table(), pooled.table());
+    for method in methods {
+        assert!(loss(&pooled, method).value > loss(&tokens, method).value, "{method}: {table}");
+    }
+    assert!(loss(&pooled, Method::Store8).value >= 0.999, "{table}");
+    assert!(loss(&pooled, Method::Dynamic8).value >= 0.99 || !has_vnni(), "{table}");
+    // With weights of 7 bits, which every processor computes exactly.
+    assert!(loss(&pooled, Method::Dynamic8Safe).value >= 0.99, "{table}");
+    // Only who is refused by the vectors of tokens is told.
+    assert!(tokens.advice.is_some_and(|advice| advice.contains("`--pool mean`")), "{table}");
+    assert_eq!(pooled.advice, None, "{table}");
+}
+
+#[test]
+fn the_commands_compare_the_vectors_that_users_pool() {
+    let files = Files::of("sentences", "plugins/target/models/minilm/vocab.txt");
     let path = |path: PathBuf| path.to_str().expect("text").to_owned();
-    let (whole, data) = (path(whole), path(files.path("held-out")));
-    let out = path(files.folder.path().join("small.onnx"));
+    let whole = path(sentence_encoder(files.folder.path()));
+    let (data, out) = (path(files.path("held-out")), path(files.folder.path().join("small.onnx")));
     let json = |arguments: &[&str]| -> Value {
-        let runtime = ["--rows", "40", "--host-data", "target/runtime"];
-        let output = HostProcess::run(&[&["--json"], arguments, &runtime].concat());
+        let more = ["--data", &data, "--pool", "mean", "--host-data", "target/runtime"];
+        let output = HostProcess::run(&[&["--json"], arguments, &more].concat());
         serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{output:?}"))
     };
-    let optimized = |methods: &str, max: f64, more: &[&str]| {
-        let max = max.to_string();
-        let start = ["optimize", &whole, "--data", &data, "-o", &out, "--force"];
-        let asked = ["--only", methods, "--max-loss", &max];
-        json(&[&start[..], &asked, more].concat())
-    };
-    // What stays of the answers depends on the processor. The gate follows what was measured.
-    let judged = |report: &Value, name: &str, max: f64| -> f64 {
-        let verdicts = report["verdicts"].as_array().expect("verdicts").iter();
-        let mut of = verdicts.filter(|verdict| verdict["candidate"] == name);
-        // On a backend where it is too slow to win, its answers are not computed.
-        let found = of.find(|verdict| !verdict["loss"].is_null());
-        let found = found.unwrap_or_else(|| panic!("{report}"));
-        let loss = &found["loss"];
-        let bound = loss["bound"].as_f64().unwrap_or_else(|| panic!("{report}"));
-        let reason = found["refused"]["reason"].as_str();
-        assert_eq!(matches!(reason, Some("loss" | "unproven")), bound > max, "{report}");
-        loss["value"].as_f64().expect("a number")
-    };
-    let (strict, usual) = (0.002, 0.01);
-    let tokens = optimized("dynamic8", strict, &[]);
-    let pooled = optimized("dynamic8,dynamic8-safe", usual, &["--pool", "mean"]);
-    assert_eq!(tokens["compared_by"], "cosine", "{tokens}");
-    assert_eq!(pooled["compared_by"], "cosine (mean-pooled)", "{pooled}");
-    let of_tokens = judged(&tokens, "dynamic8", strict);
-    let of_means = judged(&pooled, "dynamic8", usual);
-    assert!(of_means > of_tokens, "{of_tokens} {of_means}");
-    assert!(of_means >= 0.99 || !has_vnni(), "{pooled}");
-    // With weights of 7 bits, which every processor computes exactly.
-    assert!(judged(&pooled, "dynamic8-safe", usual) >= 0.99, "{pooled}");
-    // Only who is refused by the vectors of tokens is told.
-    let is_lost = |verdict: &Value| {
-        matches!(verdict["refused"]["reason"].as_str(), Some("loss" | "unproven"))
-    };
-    let told = tokens["advice"].as_str().is_some_and(|advice| advice.contains("`--pool mean`"));
-    assert_eq!(
-        told,
-        tokens["verdicts"].as_array().expect("verdicts").iter().any(is_lost),
-        "{tokens}"
-    );
-    assert!(pooled["advice"].is_null(), "{pooled}");
+    let report = json(&["optimize", &whole, "-o", &out, "--only", "dynamic8-safe", "--rows", "40"]);
+    assert_eq!(report["compared_by"], "cosine (mean-pooled)", "{report}");
+    assert!(report["advice"].is_null(), "{report}");
+    // On a backend where it is too slow to win, its answers are not computed.
+    let mut verdicts = report["verdicts"].as_array().expect("verdicts").iter();
+    let judged = verdicts.find(|verdict| !verdict["loss"].is_null());
+    let kept = judged.and_then(|verdict| verdict["loss"]["value"].as_f64());
+    assert!(kept >= Some(0.99), "{report}");
     let shipped = path(workspace().join("plugins/target/models/minilm/model.onnx"));
-    let start = ["evaluate", &shipped, "--reference", &whole, "--data", &data, "--pool", "mean"];
+    let start = ["evaluate", &shipped, "--reference", &whole, "--rows", "40"];
     let report = json(&[&start[..], &["--backend", "onnxruntime"]].concat());
     assert_eq!(report["metric"], "cosine (mean-pooled)", "{report}");
-    assert!(report["runs"][0]["figures"]["lowest"].as_f64() >= Some(0.999), "{report}");
+    assert!(report["runs"][0]["figures"]["mean"].as_f64() >= Some(0.999), "{report}");
 }
 
 #[test]

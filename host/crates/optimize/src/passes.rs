@@ -5,10 +5,10 @@
 mod bits;
 mod build;
 mod dynamic8;
+mod gelu;
 mod graph;
 mod layers;
 mod prune;
-mod restore;
 mod static8;
 mod store8;
 #[cfg(test)]
@@ -22,7 +22,6 @@ pub use dynamic8::{Dynamic, dynamic8};
 pub use graph::graph;
 pub use layers::layers;
 pub use prune::{Choice, prune};
-pub use restore::restore;
 pub use static8::{Plan, Ranges, observe, static8};
 pub use store8::store8;
 

@@ -1,4 +1,5 @@
-//! Removes what a graph computes for nothing. Answers stay as they are, up to the rounding of floats.
+//! Removes what a graph computes for nothing, and orders products as ONNX Runtime fuses them. Answers stay as they are, up to the
+//! rounding of floats.
 
 use std::collections::HashMap;
 
@@ -7,6 +8,7 @@ use hospes_onnx::model::walk::{Origin, Scope};
 use hospes_onnx::model::{ElementType, Graph, Node, Tensor, Value};
 
 use super::build::Readers;
+use super::gelu::gelus;
 use super::layers::int;
 use super::{Change, Changed};
 use crate::array::Array;
@@ -15,7 +17,8 @@ use crate::array::Array;
 type Step = fn(&mut Graph, i64) -> usize;
 
 /// `Constant` nodes become initialisers, `Identity` and `Dropout` are removed, `BatchNormalization` is folded into the convolution before
-/// it, transposed constants are stored transposed, and what no output needs is removed.
+/// it, transposed constants are stored transposed, the products of a GELU are put in the order that ONNX Runtime fuses, and what no
+/// output needs is removed.
 ///
 /// # Errors
 /// [`super::PassError`] if the model cannot be changed.
@@ -24,11 +27,12 @@ pub fn graph(model: &Model) -> Changed {
     let mut notes = Vec::new();
     let opset = model.opset("").unwrap_or_default();
     // Folding one makes room for the next.
-    let steps: [(&str, Step); 4] = [
+    let steps: [(&str, Step); 5] = [
         ("constants became initialisers", constants),
         ("nodes without effect were removed", idle),
         ("transposed constants are stored transposed", transposes),
         ("batch normalisations were folded into convolutions", norms),
+        ("GELUs were put in the order that ONNX Runtime fuses", gelus),
     ];
     for (what, step) in steps {
         let count = step(&mut model.graph, opset);
