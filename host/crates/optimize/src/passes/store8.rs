@@ -1,6 +1,7 @@
 //! Weights in 8 bits, which are expanded when the model is loaded: a quarter of the size, and the speed that it had.
 //!
-//! `Cast` and `Mul` expand them, not `DequantizeLinear`: backends compute the former once, and the latter in each call.
+//! `Cast` and `Mul` expand them, not `DequantizeLinear`: ONNX Runtime computes the former once, and the latter in each call. tract expands
+//! MiniLM's in each call.
 
 use std::collections::HashSet;
 
