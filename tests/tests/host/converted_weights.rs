@@ -188,6 +188,15 @@ fn weights_answer_in_the_network_of_a_recipe_as_arithmetic_says() {
 }
 
 #[test]
+fn answers_without_a_finite_number_prove_nothing() {
+    let table = Table::new();
+    let missing = tensor(DataType::F32, &[5, 2], floats(&[f64::NAN; 10]));
+    rows(&table.path("rows.npz"), ("row", &missing), &[[f64::NAN; 2]; 5].map(Vec::from));
+    let wanted = ["`expected` has no finite number", "answers numbers"];
+    refused(table.folder.path(), &table.convert(&[]), &wanted);
+}
+
+#[test]
 fn the_order_of_the_classes_is_shown_and_how_many_labels_the_answers_meet() {
     let table = Table::new();
     let answers = ROWS.map(|row| table.answer(standard(row)));

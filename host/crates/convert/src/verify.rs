@@ -354,6 +354,11 @@ fn compare_numbers(
     column: &Column,
 ) -> Result<(), ConvertError> {
     let theirs = column.tensor.numbers().unwrap_or_default();
+    // Missing answers to missing numbers are equal, whatever the weights are.
+    if !theirs.is_empty() && !theirs.iter().any(|number| number.is_finite()) {
+        let what = format!("`{}` has no finite number, so it proves nothing", column.name);
+        return Err(refused(what, "give rows to which the source answers numbers"));
+    }
     let outputs = answers.first().map_or(0, Vec::len);
     let mut best: Option<(Apart, f64)> = None;
     for at in 0..outputs {
