@@ -130,7 +130,11 @@ fn layers(tensors: Vec<Tensor>, faults: &mut Vec<String>) -> Vec<Given> {
             halves.push((layer, None, None));
         }
         let (_, weight, bias) = &mut halves[at];
-        *(if is_bias { bias } else { weight }) = Some(tensor);
+        let half = if is_bias { bias } else { weight };
+        if half.is_some() {
+            faults.push(format!("`{}` is there twice", tensor.name));
+        }
+        *half = Some(tensor);
     }
     let whole = |(name, weight, bias): (String, Option<Tensor>, Option<Tensor>)| match (
         weight, bias,
@@ -334,6 +338,8 @@ mod tests {
         let sound: [(&str, &[usize]); 4] =
             [("a.weight", &[4, 3]), ("a.bias", &[4]), ("b.weight", &[2, 4]), ("b.bias", &[2])];
         assert!(place(&net, tensors(&sound, true)).is_ok());
+        let twice = [&sound[..], &sound[3..]].concat();
+        refused(&net, &twice, true, &["`b.bias` is there twice"]);
         let with = |at: usize, one: (&'static str, &'static [usize])| {
             let mut changed = sound;
             changed[at] = one;
