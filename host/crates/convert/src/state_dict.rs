@@ -166,7 +166,10 @@ impl Found<'_> {
                 let Rebuilt { elements, key, offset, size, stride } = found;
                 self.count(size.len() + stride.len(), elements.len() + key.len())?;
                 let all = |list: &[Pickled]| list.iter().map(whole).collect::<Option<Vec<u64>>>();
-                let (Some(shape), Some(stride)) = (all(size), all(stride)) else { continue };
+                let (Some(shape), Some(stride)) = (all(size), all(stride)) else {
+                    let why = "a size or a stride of it is no whole number from 0";
+                    return Err(broken(TORCH, format!("`{name}`"), why));
+                };
                 let weight = Weight { name, elements: elements.to_owned(), shape };
                 let place = Place::Storage { key: key.to_owned(), offset, stride };
                 self.weights.push(Stored { weight, place });

@@ -352,6 +352,11 @@ mod tests {
             assert!(said(&of(offset, size, stride)).contains("beyond those of the file"));
         }
         assert!(said(&of(0, &[4], &[1, 1])).contains("beyond those of the file"));
+        // -1 where a whole number is expected.
+        let root = dict(&[("w", tensor("FloatStorage", "0", 0, &[4], &[77]))]);
+        let at = root.windows(2).position(|two| two == b"K\x4d").expect("the stride");
+        let root = [&root[..at], b"J\xff\xff\xff\xff", &root[at + 2..]].concat();
+        assert!(said(&file(&root, &[("data/0", floats(&[1.0; 4]))])).contains("no whole number"));
         // One number, read again and again.
         assert!(said(&of(0, &[255, 255, 255], &[0, 0, 0])).contains("share their numbers"));
         let root = dict(&[("w", tensor("FloatStorage", "1", 0, &[1], &[1]))]);
