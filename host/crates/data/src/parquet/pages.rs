@@ -202,7 +202,7 @@ impl Visitor for Header {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::io::Write as _;
 
     use flate2::Compression as Level;
@@ -219,7 +219,11 @@ mod tests {
 
     /// A number as the protocol has it.
     fn number(value: i64) -> Vec<u8> {
-        let mut left = ((value << 1) ^ (value >> 63)).cast_unsigned();
+        unsigned(((value << 1) ^ (value >> 63)).cast_unsigned())
+    }
+
+    /// The same without a sign.
+    pub(in crate::parquet) fn unsigned(mut left: u64) -> Vec<u8> {
         let mut bytes = Vec::new();
         while left > 127 {
             bytes.push(left as u8 | 128);

@@ -6,19 +6,9 @@ use parquet::file::reader::{FileReader as _, SerializedFileReader};
 use proptest::prelude::*;
 
 use super::*;
+use crate::parquet::pages::tests::unsigned;
 use crate::parquet::{read, tests};
 use crate::read::Options;
-
-/// A number without sign as the protocol has it.
-fn unsigned(mut left: u64) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    while left > 127 {
-        bytes.push(left as u8 | 128);
-        left >>= 7;
-    }
-    bytes.push(left as u8);
-    bytes
-}
 
 /// A group `g`, which is optional and says that it has so many members.
 fn group(members: u64) -> Vec<u8> {
