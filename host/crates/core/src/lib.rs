@@ -10,6 +10,7 @@ pub mod dsse;
 pub mod files;
 pub mod id;
 pub mod key;
+pub mod language;
 pub mod outcome;
 pub mod random;
 pub mod tensor;
