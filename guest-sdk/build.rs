@@ -8,7 +8,9 @@ fn main() {
     let sdk = PathBuf::from(env::var("CARGO_MANIFEST_DIR").expect("cargo sets it"));
     let wit = sdk.join("../wit").canonicalize().expect("the folder `wit` lies beside the SDK");
     let out = PathBuf::from(env::var("OUT_DIR").expect("cargo sets it"));
+    let quoted = |path: PathBuf| format!("{:?}", path.to_str().expect("UTF-8 path"));
     let macros = include_str!("src/bind.rs.in")
-        .replace("@WIT@", &format!("{:?}", wit.to_str().expect("UTF-8 path")));
+        .replace("@WASI_NN@", &quoted(wit.join("deps/wasi-nn-0.2.0-rc-2024-10-28")))
+        .replace("@PLUGIN@", &quoted(wit.join("plugin.wit")));
     fs::write(out.join("bind.rs"), macros).expect("the output folder is writable");
 }

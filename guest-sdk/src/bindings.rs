@@ -13,6 +13,6 @@
 
 wit_bindgen::generate!({
     world: "hospes:plugin/plugin",
-    path: "../wit",
+    path: ["../wit/deps/wasi-nn-0.2.0-rc-2024-10-28", "../wit/plugin.wit"],
     generate_all,
 });

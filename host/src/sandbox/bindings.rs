@@ -1,7 +1,7 @@
 //! The host's side of `wit/`, generated.
 
 wasmtime::component::bindgen!({
-    path: "../wit",
+    path: ["../wit/deps/wasi-nn-0.2.0-rc-2024-10-28", "../wit/plugin.wit"],
     world: "hospes:plugin/plugin",
     imports: {
         // Async: one queues tensors for inference, the other may copy a large tensor on another thread.
