@@ -7,6 +7,7 @@
 pub mod backend;
 mod executor;
 mod graph;
+mod language;
 mod pool;
 pub mod protocol;
 mod remote;
@@ -35,6 +36,7 @@ use pool::{Pool, RemoteModel, Together};
 
 pub use backend::{BackendStatus, Call, Placement};
 pub use graph::{ComputeError, ErrorClass, Graph, WORKERS_WAIT};
+pub use language::{Pieces, PrefixScope, Sequence, Speaker, Tokens};
 pub use pool::in_memory as file_in_memory;
 pub use remote::WorkerStartError;
 pub use signature::{InputError, ModelSignature, OutputSpec, Sizes, TensorSpec};
