@@ -14,6 +14,7 @@ use wit_parser::{PackageId, Resolve};
 use hospes_core::id::Digest;
 
 const PLUGIN_WIT: &str = include_str!("../../../../wit/plugin.wit");
+const LANGUAGE_WIT: &str = include_str!("../../../../wit/deps/hospes-plugin-0.2.0/plugin.wit");
 const WASI_NN_WIT: &str =
     include_str!("../../../../wit/deps/wasi-nn-0.2.0-rc-2024-10-28/wasi-nn.wit");
 const PREVIEW1: &str = include_str!("preview1.wat");
@@ -64,7 +65,8 @@ pub fn is_passthrough(component: &Digest) -> bool {
     BUILTIN.as_ref() == Some(component)
 }
 
-/// The packages that a plugin's own WIT may include or use: `wasi:nn` and `hospes:plugin`. Also returns the id of `hospes:plugin`.
+/// The packages that a plugin's own WIT may include or use: `wasi:nn`, and `hospes:plugin` in each of its versions. Also returns the id of
+/// its first version.
 ///
 /// # Errors
 /// Never, unless this host was built from a tree whose WIT is broken.
@@ -73,6 +75,7 @@ pub fn plugin_wit() -> Result<(Resolve, PackageId), ComponentizeError> {
     let broken = |error: Box<dyn StdError + Send + Sync>| ComponentizeError::Builtin(error);
     resolve.push_source("wasi-nn.wit", WASI_NN_WIT).map_err(|e| broken(e.into()))?;
     let package = resolve.push_source("plugin.wit", PLUGIN_WIT).map_err(|e| broken(e.into()))?;
+    resolve.push_source("plugin-0.2.0.wit", LANGUAGE_WIT).map_err(|e| broken(e.into()))?;
     Ok((resolve, package))
 }
 

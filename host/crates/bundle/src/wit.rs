@@ -291,6 +291,29 @@ mod tests {
     }
 
     #[test]
+    fn a_world_may_use_both_versions_of_the_host_s_interfaces() {
+        let specs = world(
+            "package a:b;
+            world w {
+                include hospes:plugin/conversing@0.2.0;
+                export hospes:plugin/embeddings@0.1.0;
+            }",
+        )
+        .expect("a world");
+        let mut found: Vec<_> = specs.iter().map(|spec| spec.export.as_str()).collect();
+        found.sort_unstable();
+        assert_eq!(
+            found,
+            [
+                "hospes:plugin/chat@0.2.0#complete",
+                "hospes:plugin/chat@0.2.0#count",
+                "hospes:plugin/chat@0.2.0#go-on",
+                "hospes:plugin/embeddings@0.1.0#embed",
+            ]
+        );
+    }
+
+    #[test]
     fn the_built_in_guest_s_function_is_found() {
         let specs = passthrough_exports().expect("our own world").functions;
         assert_eq!(specs.len(), 1);
