@@ -9,10 +9,11 @@ pub mod pieces;
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 
+use crate::admission::Priority;
 use crate::id::{CallId, Digest};
 use crate::outcome::Reply;
 use crate::state::accounts::Credential;
@@ -39,11 +40,31 @@ pub struct Call {
     pub payload: Payload,
     /// The form of the response that the caller wants.
     pub form: AnswerForm,
-    /// How long the caller is willing to wait, from the start of the call.
-    pub patience: Option<Duration>,
+    pub urgency: Urgency,
+    /// Set when the caller has left: a call that waits need not begin.
+    pub gone: Option<Arc<Stop>>,
     /// Set some time after the caller has left: then nobody can read the response, and a running call ends. `None` if this front's callers
     /// cannot leave.
     pub left: Option<Arc<Stop>>,
+}
+
+/// How urgent a call is to its caller.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Urgency {
+    /// Its order among the calls of its account.
+    pub priority: Priority,
+    /// From when on its response is of no use.
+    pub until: Option<Instant>,
+}
+
+impl Call {
+    /// Waits until the caller has left.
+    pub async fn abandoned(&self) {
+        match &self.gone {
+            Some(gone) => gone.wait().await,
+            None => std::future::pending().await,
+        }
+    }
 }
 
 /// The arguments of a call, as received.

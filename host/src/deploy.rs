@@ -8,7 +8,7 @@ mod restore;
 mod room;
 mod warm;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -28,7 +28,7 @@ use crate::state::accounts::Caller;
 use crate::state::deployments::{Deployment, Describe, ResolveError, Statistics};
 use crate::store::{StoreError, Table};
 
-use models::{Backends, Models, backends};
+use models::{Backends, Models, backends, joined};
 pub use restore::{look, reinstate, restore, retry, take_out};
 pub use room::{Announced, RoomError, check_announced};
 use warm::warm;
@@ -89,7 +89,9 @@ pub async fn deploy(
     let models = Models::of(&publication, &bundle);
     let graphs = models.load(host).await?;
     let trials = models.try_out(host, &graphs, &Backends::new()).await?;
-    let publication = Publication { backends: backends(&trials), ..publication };
+    let (backends, joined) = (backends(&trials), joined(&trials));
+    models.join(&graphs, &joined);
+    let publication = Publication { backends, joined, ..publication };
     let deployment = stage(host, &publication, &bundle, guest, graphs);
     document(host, &deployment, describe).await?;
     warm(host, &deployment).await?;
@@ -133,6 +135,7 @@ async fn load_kept(host: &Host, publication: &Publication) -> Result<Arc<Deploym
     if !publication.backends.is_empty() {
         models.try_out(host, &graphs, &publication.backends).await?;
     }
+    models.join(&graphs, &publication.joined);
     Ok(stage(host, publication, &bundle, guest, graphs))
 }
 
@@ -236,11 +239,14 @@ pub fn unload(host: &Host, model: &ModelName) -> Result<(), DeployError> {
                 Some(bytes) => Some(bytes),
                 None => Some(host.registry.length(&bundle)?),
             };
-            let (version, backends) = (version.clone(), Backends::new());
+            let (version, backends, joined) = (version.clone(), Backends::new(), BTreeSet::new());
             gone.push(match kept {
                 Some(kept) => Publication { bytes, withdrawn: true, ..kept },
                 // Its record has become unreadable.
-                None => Publication { model, version, bundle, bytes, backends, withdrawn: true },
+                None => {
+                    let withdrawn = true;
+                    Publication { model, version, bundle, bytes, backends, joined, withdrawn }
+                }
             });
         }
         keep(host, &gone.iter().collect::<Vec<_>>())
@@ -265,6 +271,9 @@ struct Publication {
     /// The backends that computed its models in the trial run. Empty in older records.
     #[serde(default, skip_serializing_if = "Backends::is_empty")]
     backends: Backends,
+    /// The models whose computations are joined. Absent from older records.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    joined: BTreeSet<String>,
     /// Whether it is out of service.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     withdrawn: bool,
@@ -299,6 +308,7 @@ fn authorise(
         bundle: *bundle.digest(),
         bytes: Some(bundle.bytes().len() as u64),
         backends: Backends::new(),
+        joined: BTreeSet::new(),
         withdrawn: false,
     };
     host.deployments.check_free(&publication.model, &publication.version, &publication.bundle)?;
@@ -396,6 +406,7 @@ fn kept(
         bundle,
         bytes: None,
         backends: Backends::new(),
+        joined: BTreeSet::new(),
         withdrawn: false,
     }))
 }

@@ -79,9 +79,10 @@ pub async fn invoke(host: &Host, call: Call) -> Result<Invocation, InvokeError> 
     let input = arguments::read(&function, &call, host.reader(&caller)).await?;
     let grant = grant.narrow(&function, &call, &input);
     let grant = grant.map_err(denied::input(host, &function, &call))?;
-    let admission = Admission::admit(&host.slots, grant.account(), grant.allowances()).await;
+    let turn = (grant.account(), &sandbox::wish(&function, &call));
+    let admission = Admission::admit(&host.slots, turn, grant.allowances(), call.abandoned()).await;
     let admission = admission.map_err(denied::admission(host, &grant, &function, &call))?;
-    function.graphs().values().try_for_each(|graph| graph.check_seat())?;
+    sandbox::check_models(host, &function, &grant, &call, &input)?;
     host.receipts.take_calls()?; // reserves room in the log for this call
     let admitted = Instant::now();
     let instance =

@@ -21,7 +21,7 @@ use crate::agreement::events::{Change, Reason};
 use crate::host::Host;
 use crate::operations;
 use crate::wire::operations::{OpenAccount, OpenedAccount, Operate};
-use crate::wire::status::{Backend, Incident, Status, Workers};
+use crate::wire::status::{Backend, Incident, Queue, Status, Workers};
 
 /// Maximum size of a request to open an account, in bytes.
 const ACCOUNT_BYTES_MAX: u64 = 4096;
@@ -104,10 +104,22 @@ fn state(host: &Host) -> Status {
             confinement_missing: host.inference.confinement().missing.clone(),
             incidents: incidents.collect(),
         },
+        queue: queue(host),
         draining: host.is_draining(),
         loading: host.deployments.loading().left(),
         out_of_service: out_of_service::list(host),
         records_set_aside: out_of_service::records(host),
+    }
+}
+
+fn queue(host: &Host) -> Queue {
+    let computations = host.inference.queue();
+    Queue {
+        calls_late: host.slots.late(),
+        calls_abandoned: host.slots.abandoned(),
+        computations_late: computations.late,
+        computations_abandoned: computations.abandoned,
+        batches: computations.batches,
     }
 }
 

@@ -2,7 +2,7 @@
 //! calls [`invoke`].
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -10,14 +10,14 @@ use hyper::body::{Body as _, Incoming};
 use tokio::sync::mpsc;
 
 use super::body;
-use super::detached::Detached;
+use super::detached::{Detached, Leaving};
 use super::intake::Intake;
 use super::pieces::Running;
 use super::problem::{Problem, ProblemKind};
-use crate::admission::{Pace, READ_HERE_BYTES_MAX};
+use crate::admission::{Pace, Priority, READ_HERE_BYTES_MAX};
 use crate::call::http::Exchange;
 use crate::call::pieces::{PieceEncoder, Streaming};
-use crate::call::{AnswerForm, Call, Payload, Timings};
+use crate::call::{AnswerForm, Call, Payload, Timings, Urgency};
 use crate::config::Config;
 use crate::host::Host;
 use crate::id::{CallId, Digest, IdError, ModelName};
@@ -27,7 +27,6 @@ use crate::receipt::Issued;
 use crate::state::accounts::{Caller, Credential};
 use crate::state::deployments::{Deployment, Reference, Target};
 use crate::state::receipts::Salt;
-use crate::stop::Stop;
 use crate::visibility;
 
 const AGREEMENT: HeaderName = HeaderName::from_static("hospes-agreement");
@@ -52,7 +51,7 @@ pub(super) struct Front<'h> {
     caller: Caller,
     agreement: Option<Digest>,
     purpose: Option<Arc<str>>,
-    patience: Option<Duration>,
+    urgency: Urgency,
 }
 
 /// A call that ran: its response and receipt data.
@@ -91,7 +90,7 @@ impl<'h> Front<'h> {
             agreement: agreement
                 .map_err(|error: IdError| invalid(format!("`Hospes-Agreement`: {error}")))?,
             purpose: text(headers, &PURPOSE)?.map(purpose).transpose()?,
-            patience: None,
+            urgency: Urgency::default(),
         })
     }
 
@@ -124,7 +123,8 @@ impl<'h> Front<'h> {
             purpose: self.purpose.clone(),
             payload: Payload::Json(Bytes::new()),
             form: AnswerForm::Json,
-            patience: None,
+            urgency: Urgency::default(),
+            gone: None,
             left: None,
         };
         permit(self.host, &call).map(drop).map_err(NoAnswer::Refused)
@@ -166,9 +166,10 @@ impl<'h> Front<'h> {
         self.id
     }
 
-    /// The same with the caller's deadline.
-    pub(super) fn patient_for(mut self, patience: Option<Duration>) -> Self {
-        self.patience = patience;
+    /// The same with the time that the caller will wait from now on, and its priority.
+    pub(super) fn urgent(mut self, (patience, priority): (Option<Duration>, Priority)) -> Self {
+        let until = patience.and_then(|patience| Instant::now().checked_add(patience));
+        self.urgency = Urgency { priority, until };
         self
     }
 
@@ -214,8 +215,8 @@ impl<'h> Front<'h> {
         payload: Payload,
         form: AnswerForm,
     ) -> (CallId, impl Future<Output = Result<Done, NoAnswer>> + Send + use<>) {
-        let Self { host, id, credential, caller: _, agreement, purpose, patience } = self;
-        let left = Arc::new(Stop::default());
+        let Self { host, id, credential, caller: _, agreement, purpose, urgency } = self;
+        let leaving = Leaving::default();
         let call = Call {
             id,
             credential,
@@ -224,8 +225,9 @@ impl<'h> Front<'h> {
             purpose,
             payload,
             form,
-            patience,
-            left: Some(Arc::clone(&left)),
+            urgency,
+            gone: Some(Arc::clone(&leaving.gone)),
+            left: Some(Arc::clone(&leaving.left)),
         };
         let host = Arc::clone(host);
         let call = async move {
@@ -233,7 +235,7 @@ impl<'h> Front<'h> {
             tokio::task::yield_now().await;
             invoke(&host, call).await
         };
-        let invocation = Detached::new(call, left);
+        let invocation = Detached::new(call, leaving);
         let made = async move {
             let invocation = invocation
                 .await

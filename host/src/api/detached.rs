@@ -2,7 +2,8 @@
 //!
 //! When a caller hangs up, the future that serves it is dropped. A running call must still end properly: it is metered, and its sandbox is
 //! returned. A task per call would do that at the price of two task switches. Instead a call is polled in place, and becomes a task only if
-//! it is dropped. Nobody can read its response then: it may end within [`LEFT_GRACE`], after which it is told to stop.
+//! it is dropped. Nobody can read its response then: it need not begin, and if it has begun it may end within [`LEFT_GRACE`], after which it
+//! is told to stop.
 
 use std::any::Any;
 use std::fmt;
@@ -27,7 +28,16 @@ where
 {
     /// Until it is done.
     work: Option<Pin<Box<CatchUnwind<AssertUnwindSafe<F>>>>>,
-    left: Arc<Stop>,
+    leaving: Leaving,
+}
+
+/// What is set when nobody awaits the work any more.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Leaving {
+    /// At once.
+    pub(super) gone: Arc<Stop>,
+    /// After [`LEFT_GRACE`].
+    pub(super) left: Arc<Stop>,
 }
 
 /// The work panicked.
@@ -39,10 +49,10 @@ where
     F: Future + Send + 'static,
     F::Output: Send,
 {
-    /// `left` is set when nobody has awaited the work for [`LEFT_GRACE`]: the work should then stop.
-    pub(super) fn new(work: F, left: Arc<Stop>) -> Self {
+    /// When `leaving.left` is set, the work should stop.
+    pub(super) fn new(work: F, leaving: Leaving) -> Self {
         // Shared state is behind locks that survive a panic.
-        Self { work: Some(Box::pin(AssertUnwindSafe(work).catch_unwind())), left }
+        Self { work: Some(Box::pin(AssertUnwindSafe(work).catch_unwind())), leaving }
     }
 }
 
@@ -69,7 +79,8 @@ where
     fn drop(&mut self) {
         // Without a runtime the process is ending: there is nobody to answer or meter.
         if let (Some(mut work), Ok(runtime)) = (self.work.take(), Handle::try_current()) {
-            let left = Arc::clone(&self.left);
+            self.leaving.gone.set();
+            let left = Arc::clone(&self.leaving.left);
             runtime.spawn(async move {
                 let in_order = tokio::time::timeout(LEFT_GRACE, work.as_mut()).await;
                 let ended = match in_order {
@@ -120,8 +131,9 @@ mod tests {
                 done.store(true, Ordering::SeqCst);
             }
         };
-        let stop = Arc::new(Stop::default());
-        let work = Detached::new(work, Arc::clone(&stop));
+        let leaving = Leaving::default();
+        let stop = Arc::clone(&leaving.left);
+        let work = Detached::new(work, leaving);
         let left = tokio::time::timeout(Duration::from_millis(5), work).await;
         assert!(left.is_err() && !done.load(Ordering::SeqCst));
         tokio::time::sleep(Duration::from_millis(200)).await;
@@ -150,9 +162,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_result_is_handed_on_and_a_panic_is_one() {
-        let detached = Detached::new(async { 7 }, Arc::default());
+        let detached = Detached::new(async { 7 }, Leaving::default());
         assert_eq!(detached.await.ok(), Some(7));
-        let panicked = Detached::new(async { panic!("by intent") }, Arc::default()).await;
+        let panicked = Detached::new(async { panic!("by intent") }, Leaving::default()).await;
         let error = panicked.map(|(): ()| ()).expect_err("a panic").to_string();
         assert_eq!(error, "a task panicked: by intent");
     }

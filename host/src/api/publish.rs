@@ -15,7 +15,7 @@ use super::spool;
 use crate::agreement::SignedSuccession;
 use crate::deploy::{self, Published, Tried};
 use crate::host::Host;
-use crate::inference::Trial;
+use crate::inference::{Joined, Trial};
 use crate::operations;
 use crate::wire::models;
 
@@ -72,11 +72,24 @@ pub(super) async fn publish(
 
 /// How a model did in its trial run.
 fn tried(Tried { model, backend, trial }: Tried) -> models::Tried {
-    let (computed_ms, not_computed) = match trial {
-        Trial::Computed(took) => (Some(round(took.as_secs_f64() * 1e3)), None),
-        Trial::Inconclusive(reason) => (None, Some(reason)),
+    let mut tried = models::Tried {
+        name: model,
+        backend: backend.to_string(),
+        joined: trial.is_joined(),
+        ..models::Tried::default()
     };
-    models::Tried { name: model, backend: backend.to_string(), computed_ms, not_computed }
+    match trial {
+        Trial::Computed { took, joined } => {
+            tried.computed_ms = Some(round(took.as_secs_f64() * 1e3));
+            match joined {
+                Joined::Undeclared => {}
+                Joined::Measured { gain } => tried.batch_gain = Some(gain),
+                Joined::Not(why) => tried.not_joined = Some(why),
+            }
+        }
+        Trial::Inconclusive(reason) => tried.not_computed = Some(reason),
+    }
+    tried
 }
 
 /// Milliseconds with three decimals.

@@ -1,6 +1,6 @@
 //! A bundle's models: loaded into their backends and tried out before callers can reach them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
@@ -88,7 +88,8 @@ impl<'b> Models<'b> {
             if before.get(&model).is_some_and(|before| *before == backend.to_string()) {
                 continue;
             }
-            match host.inference.try_out(graph, self.source(host, spec), time).await {
+            let how = (time, spec.batch_axis);
+            match host.inference.try_out(graph, self.source(host, spec), how).await {
                 Ok(trial) => tried.push(Tried { model, backend, trial }),
                 Err(source) => return Err(DeployError::Trial { model, backend, source }),
             }
@@ -96,6 +97,23 @@ impl<'b> Models<'b> {
         tried.sort_by(|one, other| one.model.cmp(&other.model));
         Ok(tried)
     }
+
+    /// Joins computations of those models for which a trial has shown that it is worthwhile.
+    pub(super) fn join(&self, graphs: &Graphs, joined: &BTreeSet<String>) {
+        for spec in &self.bundle.manifest().models {
+            let is_joined = joined.contains(spec.name.as_str());
+            let graph = graphs.get(spec.name.as_str()).filter(|_| is_joined);
+            if let (Some(graph), Some(axis)) = (graph, spec.batch_axis) {
+                graph.join_along(axis);
+            }
+        }
+    }
+}
+
+/// The models whose computations are joined, according to the trial run.
+pub(super) fn joined(tried: &[Tried]) -> BTreeSet<String> {
+    let joined = tried.iter().filter(|tried| tried.trial.is_joined());
+    joined.map(|tried| tried.model.clone()).collect()
 }
 
 /// The backends that computed the models in the trial run, by model name.

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use crate::admission::Priority;
 use crate::host::Host;
 use crate::id::CallId;
-use crate::inference::Caller;
+use crate::inference::{Caller, Meets};
 use crate::outcome::GuestFailure;
 use crate::sandbox::{CallContext, SandboxError};
 use crate::state::deployments::Deployment;
@@ -23,6 +24,8 @@ pub(super) async fn warm(host: &Host, deployment: &Deployment) -> Result<(), San
         call: CallId::new(host.clock().now()),
         agreement: None,
         caller: Caller::NOBODY,
+        priority: Priority::default(),
+        meets: Meets::Nobody,
         account: deployment.model().publisher.clone(),
         input_bytes: 0,
         purpose: None,

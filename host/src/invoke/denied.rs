@@ -57,7 +57,10 @@ pub(super) fn admission(
             AdmissionError::Exhausted { exhausted, .. } => Some(exhausted.limit.code()),
             AdmissionError::QueueFull { .. }
             | AdmissionError::QueueShareFull { .. }
-            | AdmissionError::QueueTimeout { .. } => None,
+            | AdmissionError::QueueTimeout { .. }
+            | AdmissionError::Overdue { .. }
+            | AdmissionError::Late(_)
+            | AdmissionError::Left => None,
         };
         let report = code.and_then(|_| grant.report(function, call)).map(Box::new);
         let refused = code.map(|code| under(grant, function, call, code));

@@ -4,12 +4,13 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Instant;
 
-use crate::admission::Admission;
+use crate::admission::{Admission, Wish};
 use crate::call::http::Bounds;
-use crate::call::{AnswerForm, Call};
+use crate::call::{AnswerForm, Call, Urgency};
+use crate::config::Batches;
 use crate::host::Host;
-use crate::inference;
-use crate::sandbox::{CallContext, CallLimits, Instance, SandboxError};
+use crate::inference::{self, ComputeError, Meets};
+use crate::sandbox::{CallContext, CallLimits, Input, Instance, SandboxError};
 use crate::state::agreements::Grant;
 use crate::state::deployments::Function;
 
@@ -31,10 +32,42 @@ pub(super) async fn instantiate(
     host.sandbox.instantiate(function.guest(), function.graphs(), limits, context).await
 }
 
+/// What a call asks for besides a sandbox.
+pub(super) fn wish(function: &Function, call: &Call) -> Wish {
+    let Urgency { priority, until } = call.urgency;
+    Wish { priority, takes: function.deployment().statistics().took(), until }
+}
+
+/// Whether the call's models can be computed now, and in time: before its guest is, which would be charged. Only of a model without code is
+/// it known what it will be given.
+///
+/// # Errors
+/// [`ComputeError`].
+pub(super) fn check_models(
+    host: &Host,
+    function: &Function,
+    grant: &Grant,
+    call: &Call,
+    input: &Input,
+) -> Result<(), ComputeError> {
+    let mut graphs = function.graphs().values();
+    graphs.clone().try_for_each(|graph| graph.check_seat())?;
+    match (graphs.next(), call.urgency.until) {
+        (Some(graph), Some(until)) if function.deployment().is_codeless() => {
+            let job = inference::Call {
+                caller: computes_for(host, grant),
+                priority: call.urgency.priority,
+                ..inference::Call::of_nobody(until)
+            };
+            graph.check_time(input.tensors(), &job)
+        }
+        _ => Ok(()),
+    }
+}
+
 /// The limits of a call with the caller's deadline.
 fn within(call: &Call, limits: CallLimits) -> CallLimits {
-    let patience = call.patience.and_then(|patience| limits.began.checked_add(patience));
-    let deadline = patience.map_or(limits.deadline, |until| until.min(limits.deadline));
+    let deadline = call.urgency.until.map_or(limits.deadline, |until| until.min(limits.deadline));
     CallLimits { deadline, ..limits }
 }
 
@@ -48,6 +81,8 @@ fn context(
         call: call.id,
         agreement: grant.agreement().copied(),
         caller: computes_for(host, grant),
+        priority: call.urgency.priority,
+        meets: meets(host, grant, admission),
         account: grant.account().clone(),
         input_bytes: call.payload.bytes().len(),
         purpose: call.purpose.clone(),
@@ -76,6 +111,15 @@ fn context(
             | AnswerForm::Protocol(_)
             | AnswerForm::Stream(_) => None,
         },
+    }
+}
+
+/// Whose computations may be joined with those of the call.
+fn meets(host: &Host, grant: &Grant, admission: &Admission) -> Meets {
+    match host.config().inference.batches {
+        Batches::Off => Meets::Nobody,
+        Batches::Shared if grant.leaves_company_to_the_host(admission) => Meets::Others,
+        Batches::Account | Batches::Shared => Meets::Own,
     }
 }
 

@@ -12,9 +12,9 @@ use wasmtime_wasi_http::WasiHttpCtx;
 
 use super::http::{NoEgress, Responder};
 use super::limits::{CallLimits, Growth, LimitReached};
-use crate::admission::Allotment;
+use crate::admission::{Allotment, Priority};
 use crate::id::{AccountName, CallId, Digest};
-use crate::inference::{Caller, Graph};
+use crate::inference::{Caller, Graph, Meets};
 use crate::stop::Stops;
 use crate::telemetry::Allowance;
 use crate::tensor::Tensor;
@@ -43,6 +43,10 @@ pub struct CallContext {
     pub agreement: Option<Digest>,
     /// The account that models are computed for.
     pub caller: Caller,
+    /// The order of its computations among those of that account.
+    pub priority: Priority,
+    /// Whose computations may be joined with its own.
+    pub meets: Meets,
     /// The account whose turn the guest takes.
     pub account: AccountName,
     /// Size of the call's arguments, in bytes.

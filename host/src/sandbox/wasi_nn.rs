@@ -241,6 +241,8 @@ impl inference::HostGraphExecutionContext for CallState {
             id: Some(self.context.call),
             caller: self.context.caller,
             deadline: self.limits.deadline,
+            priority: self.context.priority,
+            meets: self.context.meets,
         };
         let computed = tokio::time::timeout_at(deadline, graph.compute(inputs, call));
         let stop = self.context.stop.clone();
@@ -252,6 +254,10 @@ impl inference::HostGraphExecutionContext for CallState {
         match computed {
             Err(_elapsed) => Err(LimitReached::Deadline.into()),
             Ok(Err(error)) if error.class() == ErrorClass::Lost => Err(lost(&error).into()),
+            // It would only wait for its end.
+            Ok(Err(error)) if error.class() == ErrorClass::Late => {
+                Err(LimitReached::Deadline.into())
+            }
             Ok(Err(error)) => self.refuse(error_code(&error), error.to_string()),
             Ok(Ok(outputs)) => outputs
                 .into_iter()
@@ -318,7 +324,9 @@ fn error_code(error: &ComputeError) -> ErrorCode {
     match error.class() {
         ErrorClass::InvalidArgument => ErrorCode::InvalidArgument,
         ErrorClass::TooLarge => ErrorCode::TooLarge,
-        ErrorClass::Busy | ErrorClass::Runtime | ErrorClass::Lost => ErrorCode::RuntimeError,
+        ErrorClass::Busy | ErrorClass::Late | ErrorClass::Runtime | ErrorClass::Lost => {
+            ErrorCode::RuntimeError
+        }
         ErrorClass::Unsupported => ErrorCode::UnsupportedOperation,
     }
 }

@@ -85,7 +85,8 @@ impl Scene {
             purpose: None,
             payload: Payload::Json(Bytes::from_static(b"{}")),
             form: AnswerForm::Json,
-            patience: None,
+            urgency: hospes::call::Urgency::default(),
+            gone: None,
             left: None,
         };
         let calls = callers.iter().map(call).collect();

@@ -10,7 +10,8 @@ use tokio::sync::oneshot;
 
 use super::heavy::TurnError;
 use super::share::may_take_more;
-use super::turns::{Ticket, Turn, Turns};
+use super::turns::{Cost, Ticket, Turn, Turns};
+use super::wish::{Late, Wish};
 use hospes_core::id::{AccountName, ById};
 
 /// Who asks for a turn. All unauthenticated clients together count as one.
@@ -57,9 +58,23 @@ impl<K: Clone + Eq + Hash + Ord> Key for K {}
 /// Why nobody gets a turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum NoTurn {
-    Full { waiting_max: usize },
-    ShareFull { own: usize, waiting_max: usize },
-    Timeout { waited: Duration, turns: usize },
+    Full {
+        waiting_max: usize,
+    },
+    ShareFull {
+        own: usize,
+        waiting_max: usize,
+    },
+    Timeout {
+        waited: Duration,
+        turns: usize,
+    },
+    /// The turn would end after the waiter's deadline. It has not waited.
+    Late(Late),
+    /// The waiter's deadline came before its turn.
+    Overdue {
+        waited: Duration,
+    },
 }
 
 impl From<NoTurn> for TurnError {
@@ -68,6 +83,10 @@ impl From<NoTurn> for TurnError {
             NoTurn::Full { waiting_max } => TurnError::Full { waiting_max },
             NoTurn::ShareFull { own, waiting_max } => TurnError::ShareFull { own, waiting_max },
             NoTurn::Timeout { waited, turns } => TurnError::Timeout { waited, turns },
+            // Only a waiter with a deadline gets these.
+            NoTurn::Late(Late { wait: waited, .. }) | NoTurn::Overdue { waited } => {
+                TurnError::Timeout { waited, turns: 0 }
+            }
         }
     }
 }
@@ -108,6 +127,8 @@ struct Held<K: Key> {
     shared: Arc<Shared<K>>,
     key: K,
     since: Instant,
+    /// The cost that the account was charged in advance.
+    estimate: u64,
 }
 
 impl FairTurns {
@@ -118,7 +139,7 @@ impl FairTurns {
     pub async fn take(&self, asker: &Asker) -> Result<FairTurn, TurnError> {
         match asker {
             Asker::Operator => Ok(FairTurn(None)),
-            asker => Ok(self.wait(asker).await?),
+            asker => Ok(self.wait(asker, &Wish::default()).await?),
         }
     }
 }
@@ -147,30 +168,44 @@ impl<K: Key> FairTurns<K> {
     /// Waits for a turn.
     ///
     /// # Errors
-    /// [`NoTurn::Full`] and [`NoTurn::ShareFull`] at once, [`NoTurn::Timeout`] after the wait.
-    pub(super) async fn wait(&self, key: &K) -> Result<FairTurn<K>, NoTurn> {
-        let mut place = match self.take_or_wait(key)? {
+    /// [`NoTurn::Full`], [`NoTurn::ShareFull`] and [`NoTurn::Late`] at once, [`NoTurn::Timeout`] and [`NoTurn::Overdue`] after the wait.
+    pub(super) async fn wait(&self, key: &K, wish: &Wish) -> Result<FairTurn<K>, NoTurn> {
+        let came = Instant::now();
+        let mut place = match self.take_or_wait(key, wish, came)? {
             Ok(turn) => return Ok(turn),
             Err(place) => place,
         };
-        let waited = self.0.wait_max;
+        let left = wish.until.map(|until| until.saturating_duration_since(came));
+        let waited = left.map_or(self.0.wait_max, |left| left.min(self.0.wait_max));
         if let Ok(Ok(turn)) = tokio::time::timeout(waited, &mut place.turn).await {
             return Ok(turn);
         }
         // The turn may have arrived at the last moment.
         place.give_up();
         let turns = self.0.turns;
-        place.turn.try_recv().map_err(|_| NoTurn::Timeout { waited, turns })
+        place.turn.try_recv().map_err(|_| {
+            let is_overdue = left.is_some_and(|left| left <= self.0.wait_max);
+            if is_overdue { NoTurn::Overdue { waited } } else { NoTurn::Timeout { waited, turns } }
+        })
     }
 
-    fn take_or_wait(&self, key: &K) -> Result<Result<FairTurn<K>, Place<'_, K>>, NoTurn> {
+    fn take_or_wait(
+        &self,
+        key: &K,
+        wish: &Wish,
+        now: Instant,
+    ) -> Result<Result<FairTurn<K>, Place<'_, K>>, NoTurn> {
         let shared = &self.0;
+        let cost = shared.cost(wish);
         let mut state = shared.lock();
         if may_have(shared.each_max, state.held.get(key), state.free) {
-            state.line.pass(key, shared.expected_nanos);
+            if let Some(late) = wish.comes_too_late(0, 1, now) {
+                return Err(NoTurn::Late(late));
+            }
+            state.line.pass(key, cost.estimate);
             state.take(key);
             drop(state);
-            return Ok(Ok(shared.turn(key.clone())));
+            return Ok(Ok(shared.turn(key.clone(), cost.estimate)));
         }
         let waiting_max = shared.waiting_max;
         let (waiting, own) = (state.line.len(), state.line.len_of(key));
@@ -180,8 +215,11 @@ impl<K: Key> FairTurns<K> {
         if !may_take_more(own, waiting_max - waiting) {
             return Err(NoTurn::ShareFull { own, waiting_max });
         }
+        if let Some(late) = state.line.comes_too_late(key, wish, shared.turns, now) {
+            return Err(NoTurn::Late(late));
+        }
         let (sender, turn) = oneshot::channel();
-        let ticket = state.line.push(key.clone(), shared.expected_nanos, sender);
+        let ticket = state.line.push(key.clone(), wish.priority, cost, sender);
         drop(state);
         Ok(Err(Place { shared, key: key.clone(), ticket, turn }))
     }
@@ -207,8 +245,15 @@ impl<K: Key> State<K> {
 }
 
 impl<K: Key> Shared<K> {
-    fn turn(self: &Arc<Self>, key: K) -> FairTurn<K> {
-        FairTurn(Some(Held { shared: Arc::clone(self), key, since: Instant::now() }))
+    fn turn(self: &Arc<Self>, key: K, estimate: u64) -> FairTurn<K> {
+        FairTurn(Some(Held { shared: Arc::clone(self), key, since: Instant::now(), estimate }))
+    }
+
+    fn cost(&self, wish: &Wish) -> Cost {
+        match wish.takes {
+            Some(takes) => Cost { estimate: takes.mean_nanos, is_known: true },
+            None => Cost::guess(self.expected_nanos),
+        }
     }
 
     /// Nothing panics while holding this lock.
@@ -228,19 +273,19 @@ fn nanos(time: Duration) -> u64 {
 
 impl<K: Key> Drop for Held<K> {
     fn drop(&mut self) {
-        let Self { shared, key, since } = self;
+        let Self { shared, key, since, estimate } = self;
         let taken = nanos(since.elapsed());
         let mut state = shared.lock();
         state.give_back(key);
-        state.line.settle(key, shared.expected_nanos, taken);
+        state.line.settle(key, *estimate, taken);
         loop {
             let State { free, held, line } = &mut *state;
             let may = |key: &K| may_have(shared.each_max, held.get(key), *free);
-            let Some(Turn { key, waiter, .. }) = line.next_turn_of(may) else { return };
+            let Some(Turn { key, estimate, waiter }) = line.next_turn_of(may) else { return };
             state.take(&key);
             drop(state);
             // If the waiter has just left, the turn is dropped here and so returned.
-            let _ = waiter.send(shared.turn(key));
+            let _ = waiter.send(shared.turn(key, estimate));
             state = shared.lock();
         }
     }

@@ -13,6 +13,7 @@ mod share;
 pub mod slots;
 pub mod spools;
 pub mod turns;
+mod wish;
 
 use std::sync::Arc;
 
@@ -32,7 +33,8 @@ pub use pace::{Pace, TooSlow, Watch};
 pub use share::may_take_more;
 pub use slots::{Line, Slot, Slots};
 pub use spools::{Spooling, Spools};
-pub use turns::{Ticket, Turn, Turns};
+pub use turns::{Cost, Ticket, Turn, Turns};
+pub use wish::{Estimate, Late, Priority, Took, Wish};
 
 /// Why a call may not start now.
 #[derive(Debug, thiserror::Error)]
@@ -49,6 +51,12 @@ pub enum AdmissionError {
     QueueShareFull { own: usize, queue_length_max: usize },
     #[error("no sandbox became free within {} ms; try again shortly", waited.as_millis())]
     QueueTimeout { waited: std::time::Duration },
+    #[error("no sandbox became free before the call's deadline, {} ms after it came", waited.as_millis())]
+    Overdue { waited: std::time::Duration },
+    #[error("{0}")]
+    Late(#[from] Late),
+    #[error("its caller has left")]
+    Left,
 }
 
 fn until(ends: Option<Timestamp>) -> String {
@@ -78,17 +86,26 @@ pub struct Admission {
 }
 
 impl Admission {
-    /// Reserves the call's maximum under the first of `allowances` that has enough left, then waits for a sandbox.
+    /// Reserves the call's maximum under the first of `allowances` that has enough left, then waits for a sandbox, unless `left` comes
+    /// first.
     ///
     /// # Errors
     /// [`AdmissionError`] names the exhausted limit. Nothing stays reserved.
     pub async fn admit(
         slots: &Slots,
-        account: &AccountName,
+        (account, wish): (&AccountName, &Wish),
         allowances: impl IntoIterator<Item = Allowance>,
+        left: impl Future<Output = ()>,
     ) -> Result<Self, AdmissionError> {
         let (rule, reservation) = reserve(allowances)?;
-        let slot = slots.acquire(account).await?;
+        let slot = tokio::select! {
+            biased;
+            slot = slots.acquire(account, wish) => slot?,
+            () = left => {
+                slots.count_abandoned();
+                return Err(AdmissionError::Left);
+            }
+        };
         Ok(Self { rule, reservation, slot })
     }
 

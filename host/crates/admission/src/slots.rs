@@ -4,10 +4,12 @@
 //! [`super::may_take_more`].
 
 use std::num::{NonZeroU32, NonZeroUsize};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::AdmissionError;
 use super::fair::{FairLine, FairTurn, FairTurns, NoTurn};
+use super::wish::Wish;
 use hospes_core::id::{AccountName, ById};
 
 /// Expected time for which a call holds a sandbox. It is corrected by the actual time.
@@ -18,6 +20,8 @@ const HOLD_EXPECTED: Duration = Duration::from_millis(1);
 pub struct Slots {
     slots: usize,
     turns: FairTurns<AccountName>,
+    late: AtomicU64,
+    abandoned: AtomicU64,
 }
 
 /// A call's sandbox. Dropping it gives it to the next call.
@@ -49,7 +53,22 @@ impl Slots {
             expected: HOLD_EXPECTED,
             weights,
         };
-        Self { slots, turns: FairTurns::new(line) }
+        let (late, abandoned) = (AtomicU64::new(0), AtomicU64::new(0));
+        Self { slots, turns: FairTurns::new(line), late, abandoned }
+    }
+
+    /// The number of calls that got no sandbox because of their deadline.
+    pub fn late(&self) -> u64 {
+        self.late.load(Ordering::Relaxed)
+    }
+
+    /// The number of calls that got no sandbox because their callers had left.
+    pub fn abandoned(&self) -> u64 {
+        self.abandoned.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn count_abandoned(&self) {
+        self.abandoned.fetch_add(1, Ordering::Relaxed);
     }
 
     /// The number of free sandboxes.
@@ -57,13 +76,26 @@ impl Slots {
         self.turns.free()
     }
 
-    /// Takes a sandbox for a call of `account`, waiting if none is free for it. Calls of one account are served in order.
+    /// Takes a sandbox for a call of `account`, waiting if none is free for it. Calls of one account are served in order of their priority,
+    /// then of arrival. A call that cannot end before its deadline gets none.
     ///
     /// # Errors
-    /// [`AdmissionError::QueueFull`] and [`AdmissionError::QueueShareFull`] at once, [`AdmissionError::QueueTimeout`] after the wait.
-    pub async fn acquire(&self, account: &AccountName) -> Result<Slot, AdmissionError> {
+    /// [`AdmissionError::QueueFull`], [`AdmissionError::QueueShareFull`] and [`AdmissionError::Late`] at once,
+    /// [`AdmissionError::QueueTimeout`] and [`AdmissionError::Overdue`] after the wait.
+    pub async fn acquire(
+        &self,
+        account: &AccountName,
+        wish: &Wish,
+    ) -> Result<Slot, AdmissionError> {
         let slots = self.slots;
-        self.turns.wait(account).await.map(Slot).map_err(|none| match none {
+        let none = match self.turns.wait(account, wish).await {
+            Ok(turn) => return Ok(Slot(turn)),
+            Err(none) => none,
+        };
+        if matches!(none, NoTurn::Overdue { .. } | NoTurn::Late(_)) {
+            self.late.fetch_add(1, Ordering::Relaxed);
+        }
+        Err(match none {
             NoTurn::Full { waiting_max: queue_length_max } => {
                 AdmissionError::QueueFull { slots, queue_length_max }
             }
@@ -71,6 +103,8 @@ impl Slots {
                 AdmissionError::QueueShareFull { own, queue_length_max }
             }
             NoTurn::Timeout { waited, .. } => AdmissionError::QueueTimeout { waited },
+            NoTurn::Overdue { waited } => AdmissionError::Overdue { waited },
+            NoTurn::Late(late) => AdmissionError::Late(late),
         })
     }
 }

@@ -2,12 +2,15 @@
 //!
 //! It has the guarantees of deficit round robin: the resource is never idle while somebody waits, and shares are proportional to weights. They
 //! differ by at most one quantum, which here is the most expensive single turn. Virtual time replaces rounds, so estimates may be wrong and
-//! accounts may come and go. Each account has a time, which its costs advance. The waiting account with the earliest time is next.
+//! accounts may come and go. Each account has a time, which its costs advance. The waiting account with the earliest time is next. Which of
+//! its waiters has the account's turn is a matter of [`Priority`], then of arrival.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::hash::Hash;
 use std::num::NonZeroU32;
+use std::time::Instant;
 
+use super::wish::{Late, Priority, Wish};
 use hospes_core::id::ById;
 
 /// How far a cost of one advances the time of an account with weight one. Costs are divided by weights, and this factor keeps the fractions.
@@ -29,6 +32,8 @@ pub struct Turns<K, W> {
     /// turns while it is absent.
     now: u128,
     waiting: usize,
+    /// The sum of the known costs of all waiters.
+    known: u64,
     /// The number of arrivals so far.
     came: u64,
     remembered_max: usize,
@@ -58,12 +63,38 @@ struct QueuedAccount<W> {
     weight: NonZeroU32,
     /// The number of the arrival with which it began to wait.
     since: u64,
-    line: VecDeque<(Ticket, u64, W)>,
+    /// In order of priority, then of arrival.
+    line: VecDeque<(Ticket, Cost, W)>,
+    /// The sum of the known costs in the line.
+    known: u64,
 }
 
-/// Identifies a place in the queue, so that it can be given up.
+/// Identifies a place in the queue, so that it can be given up. Of two places of one account the lesser is served first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Ticket(u64);
+pub struct Ticket {
+    priority: Priority,
+    number: u64,
+}
+
+/// The expected cost of a turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cost {
+    /// What the account is charged in advance.
+    pub estimate: u64,
+    /// Whether that was measured. Only what was measured counts in [`Turns::ahead`].
+    pub is_known: bool,
+}
+
+impl Cost {
+    /// A guess.
+    pub fn guess(estimate: u64) -> Self {
+        Self { estimate, is_known: false }
+    }
+
+    fn known(self) -> u64 {
+        if self.is_known { self.estimate } else { 0 }
+    }
+}
 
 /// A turn. Its cost is settled when it is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -99,6 +130,7 @@ impl<K: Clone + Eq + Hash + Ord, W> Turns<K, W> {
             weights,
             now: 0,
             waiting: 0,
+            known: 0,
             came: 0,
             remembered_max: REMEMBERED_MIN,
         }
@@ -119,20 +151,23 @@ impl<K: Clone + Eq + Hash + Ord, W> Turns<K, W> {
         self.accounts.get(key).map_or(0, |account| account.line.len())
     }
 
-    /// Takes a place in the queue. `estimate` is the expected cost. A wrong estimate affects fairness until the turn is settled.
-    pub fn push(&mut self, key: K, estimate: u64, waiter: W) -> Ticket {
-        let ticket = Ticket(self.came);
+    /// Takes a place in the queue. A wrong cost affects fairness until the turn is settled.
+    pub fn push(&mut self, key: K, priority: Priority, cost: Cost, waiter: W) -> Ticket {
+        let ticket = Ticket { priority, number: self.came };
         self.came += 1;
         self.forget();
         let now = self.now;
         let account = Self::account(&mut self.accounts, &self.weights, now, &key);
-        account.line.push_back((ticket, estimate, waiter));
+        let place = account.line.partition_point(|(other, _, _)| *other < ticket);
+        account.line.insert(place, (ticket, cost, waiter));
+        account.known = account.known.saturating_add(cost.known());
         if account.line.len() == 1 {
             account.time = account.time.max(now);
-            account.since = ticket.0;
+            account.since = ticket.number;
             self.order.insert((account.time, account.since, key));
         }
         self.waiting += 1;
+        self.known = self.known.saturating_add(cost.known());
         ticket
     }
 
@@ -144,18 +179,69 @@ impl<K: Clone + Eq + Hash + Ord, W> Turns<K, W> {
     /// The next turn among the accounts for which `may` is true. Others keep their places.
     pub fn next_turn_of(&mut self, mut may: impl FnMut(&K) -> bool) -> Option<Turn<K, W>> {
         let entry = self.order.iter().find(|(_, _, key)| may(key))?.clone();
+        self.now = self.now.max(entry.0);
+        Some(self.take(entry, 0))
+    }
+
+    /// The next turn among the waiters for which `fits` is true. It is taken along with another turn, so that no time passes for others.
+    pub fn next_turn_that(&mut self, fits: impl Fn(&K, &W) -> bool) -> Option<Turn<K, W>> {
+        let (entry, place) = self.order.iter().find_map(|entry| {
+            let account = self.accounts.get(&entry.2)?;
+            let place = account.line.iter().position(|(_, _, waiter)| fits(&entry.2, waiter))?;
+            Some((entry.clone(), place))
+        })?;
+        Some(self.take(entry, place))
+    }
+
+    /// Takes the waiter at this place of an account's line.
+    fn take(&mut self, entry: (u128, u64, K), place: usize) -> Turn<K, W> {
         self.order.remove(&entry);
         let (time, since, key) = entry;
         let account = self.accounts.get_mut(&key).expect("invariant: who waits has an account");
-        let (_, estimate, waiter) =
-            account.line.pop_front().expect("invariant: who is in the order has somebody waiting");
+        let (_, cost, waiter) =
+            account.line.remove(place).expect("invariant: callers have seen who waits there");
         self.waiting -= 1;
-        self.now = self.now.max(time);
-        account.time = time.saturating_add(span(estimate, account.weight));
+        self.known = self.known.saturating_sub(cost.known());
+        account.known = account.known.saturating_sub(cost.known());
+        account.time = time.saturating_add(span(cost.estimate, account.weight));
         if !account.line.is_empty() {
             self.order.insert((account.time, since, key.clone()));
         }
-        Some(Turn { key, estimate, waiter })
+        Turn { key, estimate: cost.estimate, waiter }
+    }
+
+    /// Whether a waiter who would come now could not end in time, if `at_once` turns run at the same time.
+    pub fn comes_too_late(
+        &self,
+        key: &K,
+        wish: &Wish,
+        at_once: usize,
+        now: Instant,
+    ) -> Option<Late> {
+        // Most have time enough for all that waits, which is quickly seen.
+        wish.comes_too_late(self.known, at_once, now)?;
+        wish.comes_too_late(self.ahead(key, wish.priority), at_once, now)
+    }
+
+    /// The known costs of the turns that come before that of a waiter who would come now: those of its own account that are not behind it,
+    /// and of each other account what it may take until then. It is rather too little than too much: what runs, what is not known and the
+    /// last turn of each other account do not count.
+    pub fn ahead(&self, key: &K, priority: Priority) -> u64 {
+        let (mut ahead, mut at) = (0_u64, self.now);
+        if let Some(account) = self.accounts.get(key) {
+            let before = account.line.iter().take_while(|(other, _, _)| other.priority <= priority);
+            let costs = before.map(|(_, cost, _)| cost.known());
+            ahead = costs.fold(0, u64::saturating_add);
+            at = at.max(account.time).saturating_add(span(ahead, account.weight));
+        }
+        for (time, _, other) in self.order.iter().take_while(|(time, _, _)| *time < at) {
+            if let Some(account) = self.accounts.get(other).filter(|_| other != key) {
+                let until_then = (at - time).saturating_mul(account.weight.get().into()) / SCALE;
+                let until_then = u64::try_from(until_then).unwrap_or(u64::MAX);
+                ahead = ahead.saturating_add(until_then.min(account.known));
+            }
+        }
+        ahead
     }
 
     /// Charges for a turn that needed no waiting, as [`Turns::push`] and [`Turns::next_turn`] would.
@@ -188,7 +274,9 @@ impl<K: Clone + Eq + Hash + Ord, W> Turns<K, W> {
     pub fn remove(&mut self, key: &K, ticket: Ticket) -> Option<W> {
         let account = self.accounts.get_mut(key)?;
         let place = account.line.binary_search_by_key(&ticket, |(ticket, _, _)| *ticket).ok()?;
-        let (_, _, waiter) = account.line.remove(place)?;
+        let (_, cost, waiter) = account.line.remove(place)?;
+        account.known = account.known.saturating_sub(cost.known());
+        self.known = self.known.saturating_sub(cost.known());
         self.waiting -= 1;
         if account.line.is_empty() {
             self.order.remove(&(account.time, account.since, key.clone()));
@@ -215,7 +303,8 @@ impl<K: Clone + Eq + Hash + Ord, W> Turns<K, W> {
     ) -> &'a mut QueuedAccount<W> {
         if !accounts.contains_key(key) {
             let weight = weights.of(key);
-            let account = QueuedAccount { time: now, weight, since: 0, line: VecDeque::new() };
+            let line = VecDeque::new();
+            let account = QueuedAccount { time: now, weight, since: 0, line, known: 0 };
             accounts.insert(key.clone(), account);
         }
         accounts.get_mut(key).expect("invariant: it has just been made")

@@ -36,9 +36,12 @@ pub struct Publish {
 /// How the host computed one of the bundle's models.
 fn line(tried: &Tried) -> String {
     let Tried { name, backend, .. } = tried;
+    let joined = joined(tried).map_or_else(String::new, |joined| format!("; {joined}"));
     match (tried.computed_ms, &tried.not_computed) {
         (Some(millis), _) => {
-            format!("  model     {name}: {millis} ms by {backend}, with its smallest inputs\n")
+            format!(
+                "  model     {name}: {millis} ms by {backend}, with its smallest inputs{joined}\n"
+            )
         }
         (None, reason) => {
             let reason = reason.as_deref().unwrap_or("no reason was given");
@@ -46,6 +49,18 @@ fn line(tried: &Tried) -> String {
                 "  model     {name}: not tested, because {backend} refused made-up inputs ({reason}): call it once yourself\n"
             )
         }
+    }
+}
+
+/// Whether computations of several calls are joined. `None` if the bundle declares no axis for that.
+fn joined(tried: &Tried) -> Option<String> {
+    match (tried.batch_gain, &tried.not_joined) {
+        (Some(gain), _) if tried.joined => {
+            Some(format!("calls that wait are computed in batches, which are {gain} times as fast"))
+        }
+        (Some(gain), _) => Some(format!("no batches, which would be only {gain} times as fast")),
+        (None, Some(why)) => Some(format!("no batches: {why}")),
+        (None, None) => None,
     }
 }
 

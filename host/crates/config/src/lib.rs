@@ -442,6 +442,9 @@ pub struct Inference {
     /// Publishers whose models are computed in the host's own process if `isolation` is `none`. Default none. Other publishers' models
     /// are always isolated by publisher.
     pub trusted_publishers: Vec<AccountName>,
+    /// Whose computations are joined with others of the same model, if its bundle declares an axis for that and its trial showed that it is
+    /// worthwhile. Default `account`.
+    pub batches: Batches,
     /// Worker processes that compute. Default 64. A publisher gets more while it has less than three times the free ones, which matters if
     /// each model has its own (`isolation = "model"`). Another publisher's worker replaces the longest idle one among publishers with more;
     /// the replaced models are loaded again when they are called. While all compute, its calls are answered with 503 and not charged.
@@ -468,6 +471,20 @@ pub enum Isolation {
     None,
 }
 
+/// Whose computations are joined.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Batches {
+    /// None.
+    Off,
+    /// Those of one account with each other.
+    #[default]
+    Account,
+    /// Those of all accounts whose agreements say nothing of tensors, purposes or data. A hostile model can then answer one consumer with
+    /// the inputs of another.
+    Shared,
+}
+
 impl Default for Inference {
     fn default() -> Self {
         Self {
@@ -478,6 +495,7 @@ impl Default for Inference {
             tensor_bytes_max: count(256 * MIB as usize),
             isolation: Isolation::Publisher,
             trusted_publishers: Vec::new(),
+            batches: Batches::Account,
             workers_max: count(64),
             worker_memory_bytes_max: 4096 * MIB,
             worker_program: None,

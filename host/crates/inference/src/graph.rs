@@ -9,9 +9,11 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::backend::{BackendError, Call, Context, Model, Stop};
-use super::executor::{Executor, QueueFull};
+use super::executor::{Executor, NotQueued};
+use super::paces::Paces;
 use super::pool::RemoteModel;
 use super::signature::{InputError, ModelSignature};
+use hospes_admission::{Late, Wish};
 use hospes_core::backend::BackendKind;
 use hospes_core::tensor::Tensor;
 use hospes_onnx::ModelFacts;
@@ -34,6 +36,9 @@ pub enum ComputeError {
         "{length_max} computations are already waiting (`inference.queue_length_max`); try again shortly"
     )]
     Busy { length_max: usize },
+    /// It was not begun.
+    #[error("{0}")]
+    Late(#[from] Late),
     #[error("the model failed: {0}")]
     Backend(#[from] BackendError),
     #[error(
@@ -56,6 +61,8 @@ pub enum ErrorClass {
     InvalidArgument,
     TooLarge,
     Busy,
+    /// It would have ended after its deadline.
+    Late,
     Unsupported,
     Runtime,
     /// The worker process has ended or cannot be started. The guest cannot handle this error.
@@ -69,6 +76,7 @@ impl ComputeError {
             ComputeError::Input(_) => ErrorClass::InvalidArgument,
             ComputeError::TooLarge { .. } => ErrorClass::TooLarge,
             ComputeError::Busy { .. } => ErrorClass::Busy,
+            ComputeError::Late(_) => ErrorClass::Late,
             ComputeError::Backend(BackendError::Unsupported(_) | BackendError::Defect(_)) => {
                 ErrorClass::Unsupported
             }
@@ -84,6 +92,7 @@ impl ComputeError {
 pub struct Graph {
     place: Place,
     known: Known,
+    paces: Paces,
 }
 
 /// The properties of a model that are known before it is loaded.
@@ -112,14 +121,15 @@ struct Work {
 impl Graph {
     /// A model that runs in a worker process.
     pub(super) fn remote(model: RemoteModel, known: Known) -> Self {
-        Self { place: Place::Remote(model), known }
+        Self { place: Place::Remote(model), known, paces: Paces::default() }
     }
 
     /// A model that runs in this process.
     pub(super) fn here(model: Box<dyn Model>, executor: Arc<Executor>, known: Known) -> Self {
         let work = Arc::new(Work { model, pace: Pace::default() });
         let bounded = known.facts.is_bounded();
-        Self { place: Place::Here { work, executor, bounded }, known }
+        let place = Place::Here { work, executor, bounded };
+        Self { place, known, paces: Paces::default() }
     }
 
     /// The model's signature.
@@ -143,6 +153,11 @@ impl Graph {
         }
     }
 
+    /// Whether it runs in a worker process.
+    pub(super) fn is_apart(&self) -> bool {
+        matches!(self.place, Place::Remote(_))
+    }
+
     /// The backend that runs it.
     pub fn backend(&self) -> BackendKind {
         self.known.kind
@@ -164,6 +179,29 @@ impl Graph {
         }
     }
 
+    /// Joins computations of several calls along this axis from now on, as its trial has shown to be worthwhile. Computations in the host's
+    /// own process are not joined.
+    pub fn join_along(&self, axis: u32) {
+        if let Place::Remote(model) = &self.place {
+            model.join_along(axis);
+        }
+    }
+
+    /// Whether a computation of these inputs that came now would end in time, as far as is known. Check this before a call begins. Inputs
+    /// that do not fit are no matter of time.
+    ///
+    /// # Errors
+    /// [`ComputeError::Late`].
+    pub fn check_time(&self, inputs: &[(String, Tensor)], call: &Call) -> Result<(), ComputeError> {
+        let Ok(inputs) = self.signature().bind(inputs.to_vec()) else { return Ok(()) };
+        let wish = call.wish(self.paces.of(&inputs).took());
+        let late = match &self.place {
+            Place::Remote(model) => model.comes_too_late(call.caller, &wish),
+            Place::Here { executor, .. } => executor.comes_too_late(call.caller, &wish),
+        };
+        late.map_or(Ok(()), |late| Err(late.into()))
+    }
+
     /// Computes the model's outputs for a call. Dropping the future, as at the call's deadline, removes the computation from the queue or
     /// stops it soon.
     ///
@@ -174,14 +212,34 @@ impl Graph {
         inputs: Vec<(String, Tensor)>,
         call: Call,
     ) -> Result<Vec<(String, Tensor)>, ComputeError> {
+        self.measure(inputs, call).await.map(|(outputs, _)| outputs)
+    }
+
+    /// The same with the computing time in nanoseconds.
+    pub(super) async fn measure(
+        &self,
+        inputs: Vec<(String, Tensor)>,
+        call: Call,
+    ) -> Result<(Vec<(String, Tensor)>, u64), ComputeError> {
         let inputs = self.signature().bind(inputs).map_err(|error| self.explain(error))?;
         self.check_size("inputs", inputs.iter().flatten())?;
-        let outputs = match &self.place {
-            Place::Remote(model) => model.compute(&inputs, call).await?,
+        let (outputs, nanos) = match &self.place {
+            Place::Remote(model) => {
+                let pace = self.paces.of(&inputs);
+                let computed = model.compute(&inputs, (call, call.wish(pace.took()))).await?;
+                pace.learn(Duration::from_nanos(computed.1));
+                computed
+            }
             Place::Here { work, bounded: true, .. } if work.pace.is_quick(&inputs) => {
                 work.run(&inputs, &Context { call, stop: &Stop::default() })?
             }
-            Place::Here { work, executor, .. } => hand_over(work, executor, inputs, call).await?,
+            Place::Here { work, executor, .. } => {
+                let pace = self.paces.of(&inputs);
+                let wish = call.wish(pace.took());
+                let computed = hand_over((work, executor), inputs, (call, wish)).await?;
+                pace.learn(Duration::from_nanos(computed.1));
+                computed
+            }
         };
         self.check_size("outputs", &outputs)?;
         let specs = &self.signature().outputs;
@@ -189,7 +247,7 @@ impl Graph {
             let how = format!("an answer of {} outputs, not {}", outputs.len(), specs.len());
             return Err(ComputeError::Lost { how });
         }
-        Ok(specs.iter().map(|spec| spec.name.clone()).zip(outputs).collect())
+        Ok((specs.iter().map(|spec| spec.name.clone()).zip(outputs).collect(), nanos))
     }
 
     /// A backend may not support an optional input of the model.
@@ -216,22 +274,26 @@ impl Graph {
 
 /// Computes on a blocking thread of this process.
 async fn hand_over(
-    work: &Arc<Work>,
-    executor: &Executor,
+    (work, executor): (&Arc<Work>, &Arc<Executor>),
     inputs: Vec<Option<Tensor>>,
-    call: Call,
-) -> Result<Vec<Tensor>, ComputeError> {
+    (call, wish): (Call, Wish),
+) -> Result<(Vec<Tensor>, u64), ComputeError> {
     let (answer, answered) = oneshot::channel();
-    let work = Arc::clone(work);
+    let (work, figures) = (Arc::clone(work), Arc::clone(executor.figures()));
     let mut leaves = StopOnDrop(Some(Arc::default()));
     let stop = leaves.0.clone().unwrap_or_default();
-    let job = Box::new(move || {
-        if !answer.is_closed() {
-            let _ = answer.send(work.run(&inputs, &Context { call, stop: &stop }));
-        }
+    let job = Box::new(move |late: Option<Late>| {
+        let computed = match late {
+            _ if answer.is_closed() => return figures.count_abandoned(),
+            Some(late) => Err(late.into()),
+            None => work.run(&inputs, &Context { call, stop: &stop }),
+        };
+        let _ = answer.send(computed);
     });
-    let queued = executor.submit(call.caller, job);
-    queued.map_err(|QueueFull { length_max }| ComputeError::Busy { length_max })?;
+    executor.submit(call.caller, wish, job).map_err(|not| match not {
+        NotQueued::Full { length_max } => ComputeError::Busy { length_max },
+        NotQueued::Late(late) => late.into(),
+    })?;
     let lost = |_| Err(ComputeError::Backend(BackendError::Panicked));
     let answer = answered.await;
     leaves.0 = None;
@@ -254,13 +316,14 @@ impl Work {
         &self,
         inputs: &[Option<Tensor>],
         context: &Context<'_>,
-    ) -> Result<Vec<Tensor>, ComputeError> {
+    ) -> Result<(Vec<Tensor>, u64), ComputeError> {
         let began = Instant::now();
         // A panic in a backend fails this computation, not the shared thread.
         let outputs = catch_unwind(AssertUnwindSafe(|| self.model.run(inputs, context)))
             .unwrap_or(Err(BackendError::Panicked))?;
-        self.pace.learn(began.elapsed(), inputs);
-        Ok(outputs)
+        let took = began.elapsed();
+        self.pace.learn(took, inputs);
+        Ok((outputs, u64::try_from(took.as_nanos()).unwrap_or(u64::MAX)))
     }
 }
 

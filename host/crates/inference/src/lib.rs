@@ -5,9 +5,12 @@
 //! A bounded and quick model then runs on the caller's thread.
 
 pub mod backend;
+mod batch;
 mod executor;
+mod figures;
 mod graph;
 mod language;
+mod paces;
 mod pool;
 pub mod protocol;
 mod remote;
@@ -35,6 +38,8 @@ use graph::Known;
 use pool::{Pool, RemoteModel, Together};
 
 pub use backend::{BackendStatus, Call, Placement};
+pub use batch::Meets;
+pub use figures::QueueFigures;
 pub use graph::{ComputeError, ErrorClass, Graph, WORKERS_WAIT};
 pub use language::{Pieces, PrefixScope, Sequence, Speaker, Tokens};
 pub use pool::in_memory as file_in_memory;
@@ -42,7 +47,7 @@ pub use remote::WorkerStartError;
 pub use signature::{InputError, ModelSignature, OutputSpec, Sizes, TensorSpec};
 pub use strikes::Incident;
 use trial::{Candidate, NO_TIME};
-pub use trial::{Trial, TrialError, TrialTime};
+pub use trial::{Joined, Trial, TrialError, TrialTime};
 
 use hospes_config::{BackendChoice, Isolation};
 use hospes_core::backend::{BackendKind, Device};
@@ -293,6 +298,11 @@ impl Inference {
         self.pool.starts_none()
     }
 
+    /// What became of computations that had to wait.
+    pub fn queue(&self) -> QueueFigures {
+        self.pool.figures.snapshot()
+    }
+
     /// The process IDs of the workers.
     pub fn workers(&self) -> Vec<u32> {
         self.pool.processes()
@@ -343,20 +353,22 @@ impl Inference {
     /// Runs the trial of a loaded model before it goes live. If the worker crashes, the trial is repeated in a worker that no other model
     /// shares, because another model may be to blame. If it fails there too, the model does not go live.
     ///
+    /// With an `axis` the trial also finds out whether joining computations along it is worthwhile.
+    ///
     /// # Errors
     /// [`TrialError`] if it would fail every call.
     pub async fn try_out(
         &self,
         graph: &Graph,
         source: ModelSource,
-        time: TrialTime,
+        (time, axis): (TrialTime, Option<u32>),
     ) -> Result<Trial, TrialError> {
         let place = self.place(&source, graph.backend());
         let accepted = accepted(graph.facts(), source.bytes.clone()).await;
         let Place::Worker(Together::Publisher(publisher)) = place else {
-            return Candidate { graph, accepted: &accepted }.try_out(time, LOST_MAX).await;
+            return Candidate { graph, accepted: &accepted, axis }.try_out(time, LOST_MAX).await;
         };
-        let how = match (Candidate { graph, accepted: &accepted }).try_out(time, 1).await {
+        let how = match (Candidate { graph, accepted: &accepted, axis }).try_out(time, 1).await {
             Err(TrialError::Ends { how }) => how,
             tried => return tried,
         };
@@ -367,7 +379,7 @@ impl Inference {
         match tokio::time::timeout_at(time.until().into(), loading).await {
             Ok(Ok(model)) => {
                 let graph = Graph::remote(model, known);
-                let alone = Candidate { graph: &graph, accepted: &accepted };
+                let alone = Candidate { graph: &graph, accepted: &accepted, axis };
                 match alone.try_out(time, LOST_MAX).await {
                     Ok(Trial::Inconclusive(why)) => Err(TrialError::Unclear { how, why }),
                     tried => tried,
@@ -412,7 +424,8 @@ impl Inference {
         if let Some(executor) = self.executor.get() {
             return Ok(executor);
         }
-        let started = Executor::start(self.settings.threads, self.settings.queue_length_max);
+        let Settings { threads, queue_length_max, .. } = self.settings;
+        let started = Executor::start(threads, queue_length_max, Arc::clone(&self.pool.figures));
         let failed = |error: io::Error| LoadError::Threads(error.to_string());
         Ok(self.executor.get_or_init({
             let started = Arc::new(started.map_err(failed)?);

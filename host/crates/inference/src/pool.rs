@@ -20,12 +20,14 @@ use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Shared};
 
 use super::backend::Call;
+use super::figures::Figures;
 use super::protocol::{Layout, Setup, VERSION};
 use super::remote::{Lease, LoadLoss, Loading, Loss, ModelKey, RemoteError, Task, Worker};
 use super::seats::{Seat, Seats};
 use super::signature::ModelSignature;
 use super::strikes::{Culprit, Owned, Strikes};
-use super::{ComputeError, LoadError, ModelSource, Settings};
+use super::{Caller, ComputeError, LoadError, ModelSource, Settings};
+use hospes_admission::{Late, Wish};
 use hospes_core::backend::BackendKind;
 use hospes_core::id::{AccountName, Digest};
 use hospes_core::tensor::Tensor;
@@ -35,6 +37,9 @@ use spare::Spare;
 
 /// Jobs per worker thread: one running, and one queued so that the thread does not wait for the next job.
 const JOBS_PER_THREAD: u32 = 2;
+
+/// Jobs of callers that have nothing else in a worker, beside those of its threads. They share the cores with them.
+const NEWCOMERS: u32 = 1;
 
 /// Attempts at a computation whose worker ended before it began, and at getting a worker.
 const TRIES: usize = 3;
@@ -59,6 +64,7 @@ pub(super) struct Pool {
     starts_none: AtomicBool,
     groups: Mutex<HashMap<Together, Weak<Group>>>,
     pub(super) strikes: Arc<Strikes>,
+    pub(super) figures: Arc<Figures>,
     allowances: Arc<Allowances>,
 }
 
@@ -69,7 +75,8 @@ impl Pool {
         let setup = Setup {
             version: VERSION,
             threads,
-            layout: Layout::new(windows, settings.tensor_bytes_max.get()),
+            layout: Layout::new(windows, settings.tensor_bytes_max.get())
+                .and_for_newcomers(NEWCOMERS),
             limits: Limits {
                 memory_bytes_max: settings.worker_memory_bytes_max,
                 file_bytes_max: 0,
@@ -87,6 +94,7 @@ impl Pool {
             starts_none: AtomicBool::new(false),
             groups: Mutex::default(),
             strikes: Arc::default(),
+            figures: Arc::default(),
             allowances: Arc::clone(&settings.allowances),
         }
     }
@@ -317,6 +325,8 @@ pub(super) struct RemoteModel {
     wanted: Wanted,
     source: ModelSource,
     pub(super) signature: ModelSignature,
+    /// The axis along which computations are joined, and one more; zero if they are not.
+    joins: AtomicU64,
 }
 
 impl RemoteModel {
@@ -358,7 +368,8 @@ impl RemoteModel {
             }
         }
         let signature = loaded.map_err(failed)?;
-        Ok(Self { wanted, source: source.without_bytes(), signature })
+        let source = source.without_bytes();
+        Ok(Self { wanted, source, signature, joins: AtomicU64::new(0) })
     }
 
     /// Whether its group has a worker or would get one now.
@@ -366,12 +377,27 @@ impl RemoteModel {
         self.wanted.group.check_seat()
     }
 
-    /// Computes the outputs. Dropping the future cancels the computation.
+    /// Joins computations along this axis from now on.
+    pub(super) fn join_along(&self, axis: u32) {
+        self.joins.store(u64::from(axis) + 1, Ordering::Relaxed);
+    }
+
+    fn axis(&self) -> Option<usize> {
+        self.joins.load(Ordering::Relaxed).checked_sub(1)?.try_into().ok()
+    }
+
+    /// Whether a computation that came now would come too late.
+    pub(super) fn comes_too_late(&self, caller: Caller, wish: &Wish) -> Option<Late> {
+        self.wanted.group.current()?.comes_too_late(caller, wish)
+    }
+
+    /// Computes the outputs; also returns the computing time in nanoseconds. Dropping the future cancels the computation.
     pub(super) async fn compute(
         &self,
         inputs: &[Option<Tensor>],
-        call: Call,
-    ) -> Result<Vec<Tensor>, ComputeError> {
+        (call, wish): (Call, Wish),
+    ) -> Result<(Vec<Tensor>, u64), ComputeError> {
+        let mut axis = self.axis();
         let culprit = Culprit::computing(owned(&self.source), call.caller.number);
         let Wanted { group, key } = &self.wanted;
         for _ in 0..TRIES {
@@ -388,9 +414,16 @@ impl RemoteModel {
                     None => continue,
                 },
             };
-            let task = Task { model, call, culprit: &culprit, alone: standing.alone };
+            let task = Task { model, call, wish, culprit: &culprit, alone: standing.alone, axis };
             match worker.compute(task, inputs).await {
                 Err(RemoteError::NotBegun) => {}
+                Err(RemoteError::Alone { for_good }) => {
+                    if for_good {
+                        tracing::warn!(model = %self.source.digest, "its batches have not one row of outputs for each of inputs, so it has none from now on");
+                        self.joins.store(0, Ordering::Relaxed);
+                    }
+                    axis = None;
+                }
                 Err(RemoteError::Compute(error)) => return Err(error),
                 Ok(outputs) => return Ok(outputs),
             }

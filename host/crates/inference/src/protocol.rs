@@ -1,4 +1,4 @@
-//! The protocol between a host and an inference worker. Version 4.
+//! The protocol between a host and an inference worker. Version 5.
 //!
 //! There are two connections. Messages are packets in [postcard](https://postcard.jamesmunns.com/wire-format) encoding.
 //!
@@ -27,7 +27,7 @@ use hospes_core::tensor::{DataType, Tensor};
 use hospes_worker::{Confinement, Limits};
 
 /// Host and worker must have the same version.
-pub const VERSION: u32 = 4;
+pub const VERSION: u32 = 5;
 
 /// Alignment of tensors in bytes: enough for every element type.
 const ALIGNMENT: usize = 64;
@@ -49,12 +49,15 @@ pub enum Order {
     Unload { model: u32 },
     /// Stops a job that was sent before, in this window. If it has not begun, the worker skips it.
     Cancel { job: u64, window: u32 },
+    /// A job in a window for newcomers.
+    First(Job),
 }
 
 /// A worker's settings.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Setup {
     pub version: u32,
+    /// Threads for the jobs of the work connection. There is one more for each window for newcomers.
     pub threads: u32,
     pub layout: Layout,
     pub limits: Limits,
@@ -113,7 +116,7 @@ impl JobCall {
     pub fn received(self) -> Call {
         let left = Duration::from_nanos(self.left_nanos).min(LEFT_MAX);
         let id = self.id.map(CallId::from_bytes);
-        Call { id, caller: Caller::new(self.account), deadline: Instant::now() + left }
+        Call { id, caller: Caller::new(self.account), ..Call::of_nobody(Instant::now() + left) }
     }
 }
 
@@ -161,7 +164,10 @@ impl Head {
 /// window, which says whether its job has begun.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Layout {
+    /// All windows.
     pub windows: u32,
+    /// How many of them, the last ones, are for newcomers.
+    pub newcomers: u32,
     /// Size in bytes of each of the two parts of a window.
     pub part_bytes: usize,
 }
@@ -170,7 +176,18 @@ impl Layout {
     /// Windows for tensors of `tensor_bytes_max` bytes.
     pub fn new(windows: u32, tensor_bytes_max: usize) -> Self {
         let part = tensor_bytes_max.saturating_add(SLACK_BYTES).next_multiple_of(SLACK_BYTES);
-        Self { windows, part_bytes: part }
+        Self { windows, newcomers: 0, part_bytes: part }
+    }
+
+    /// The same with so many more windows, for newcomers.
+    #[must_use]
+    pub fn and_for_newcomers(self, count: u32) -> Self {
+        Self { windows: self.windows.saturating_add(count), newcomers: count, ..self }
+    }
+
+    /// The number of the first window for newcomers.
+    pub fn first(&self) -> u32 {
+        self.windows.saturating_sub(self.newcomers)
     }
 
     /// Total size in bytes; `None` on overflow.
@@ -220,7 +237,8 @@ mod tests {
     fn a_call_s_deadline_is_as_far_away_where_it_is_received() {
         let left = Duration::from_secs(5);
         let id = Some(CallId::from_bytes([7; 16]));
-        let call = Call { id, caller: Caller::new(3), deadline: Instant::now() + left };
+        let call = Call::of_nobody(Instant::now() + left);
+        let call = Call { id, caller: Caller::new(3), ..call };
         let received = JobCall::of(&call).received();
         assert_eq!((received.id, received.caller), (call.id, call.caller));
         assert!(received.deadline >= call.deadline);
@@ -241,6 +259,9 @@ mod tests {
         assert_eq!(layout.places(&[head(usize::MAX), head(usize::MAX)]), None);
         assert_eq!(layout.outputs(1), 3 * layout.part_bytes);
         assert_eq!(layout.mark(1) + 1, layout.bytes().expect("countable"));
-        assert_eq!(Layout { windows: u32::MAX, part_bytes: usize::MAX }.bytes(), None);
+        assert_eq!(
+            Layout { windows: u32::MAX, newcomers: 0, part_bytes: usize::MAX }.bytes(),
+            None
+        );
     }
 }

@@ -4,6 +4,7 @@
 //! the job within [`job::CANCEL_GRACE`], the host kills the process. Another worker then runs the other jobs. A suspect
 //! ([`super::strikes`]) runs alone, which shows what crashed the process.
 
+mod compute;
 mod end;
 mod job;
 mod lease;
@@ -15,26 +16,24 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use futures_util::future::{BoxFuture, Shared};
-use tokio::sync::{Notify, OwnedRwLockReadGuard, OwnedRwLockWriteGuard, oneshot};
+use tokio::sync::{Notify, oneshot};
 
-use super::backend::{BackendError, Call};
+use super::backend::BackendError;
+use super::figures::Figures;
 use super::graph::ComputeError;
-use super::protocol::{
-    Done, Head, Job, JobCall, JobError, Layout, Offered, Order, Report, Setup, VERSION,
-};
+use super::protocol::{Done, Head, JobError, Layout, Offered, Order, Report, Setup, VERSION};
 use super::signature::ModelSignature;
 use super::strikes::{Blame, Culprit, Strikes};
 use super::windows::Windows;
+pub(super) use compute::{Company, Task};
 use hospes_core::backend::BackendKind;
 use hospes_core::id::Digest;
-use hospes_core::tensor::Tensor;
 use hospes_telemetry::{Allowance, Source};
-use hospes_worker::channel::{Buffer, MESSAGE_BYTES_MAX, Received, Watched};
+use hospes_worker::channel::{Buffer, Received, Watched};
 use hospes_worker::{
     ChannelError, Confinement, MemoryError, Process, Program, Role, Share, SharedMemory,
     SpawnError, Spawned,
 };
-use job::{UnderWay, Window};
 pub(super) use lease::Lease;
 use lease::Users;
 
@@ -130,7 +129,8 @@ struct State {
 /// A job that the worker has.
 struct Running {
     window: u32,
-    culprit: Culprit,
+    /// Those of the callers whose rows it computes.
+    culprits: Vec<Culprit>,
     began: Instant,
     answer: oneshot::Sender<Answer>,
     /// Whether its caller has left. Then the window is released when the worker reports the job's end.
@@ -152,10 +152,15 @@ pub(super) enum Loss {
 }
 
 /// Why a computation failed.
+#[derive(Debug)]
 pub(super) enum RemoteError {
     /// The process ended before the job began, or because of another job. This job can run in another worker.
     NotBegun,
     Compute(ComputeError),
+    /// The batch that it was part of failed, so it must be computed alone: from now on, if the model has not one row of outputs for each.
+    Alone {
+        for_good: bool,
+    },
 }
 
 impl Worker {
@@ -166,9 +171,9 @@ impl Worker {
     pub(super) async fn start(
         program: &Program,
         setup: Setup,
-        strikes: Arc<Strikes>,
+        (strikes, figures): (Arc<Strikes>, Arc<Figures>),
     ) -> Result<Arc<Self>, WorkerStartError> {
-        let layout = setup.layout;
+        let (layout, threads) = (setup.layout, setup.threads as usize);
         let bytes = layout.bytes().ok_or(WorkerStartError::Layout)?;
         let memory = SharedMemory::create(bytes)?;
         let share = Share::new(&setup.limits, bytes as u64, setup.threads.into());
@@ -177,7 +182,9 @@ impl Worker {
         control.send(&Order::Setup(setup), Some(memory.file()))?;
         let (ready, is_ready) = oneshot::channel();
         let ends = (Watched::new(work)?, Watched::new(control)?);
-        let inner = Arc::new(Inner::new(ends, (memory, layout), (strikes, ready), process.id()));
+        let windows = Windows::new(layout, threads, figures);
+        let inner = Inner::new(ends, (memory, layout), (strikes, ready), (windows, process.id()));
+        let inner = Arc::new(inner);
         let lines = process.lines().clone();
         tokio::spawn(hear(Arc::clone(&inner)));
         tokio::spawn(look_after(Arc::clone(&inner), process));
@@ -292,78 +299,6 @@ impl Worker {
         }
         self.inner.close();
     }
-
-    /// Takes a place among the running jobs. If `alone`, waits until all others have finished.
-    pub(super) async fn company(&self, alone: bool) -> Company {
-        let company = Arc::clone(&self.inner.company);
-        if alone {
-            Company::Alone(company.write_owned().await)
-        } else {
-            Company::Others(company.read_owned().await)
-        }
-    }
-
-    /// Computes a model's outputs. Dropping the future cancels the computation.
-    pub(super) async fn compute(
-        &self,
-        task: Task<'_>,
-        inputs: &[Option<Tensor>],
-    ) -> Result<Vec<Tensor>, RemoteError> {
-        let inner = &self.inner;
-        let Task { model, call, culprit, alone } = task;
-        let number = inner.windows.take(call.caller).await.ok_or(RemoteError::NotBegun)?;
-        let mut window = Window::new(inner, number);
-        // After taking a window, so that a job that waits for a window does not block a job that must run alone.
-        let company = self.company(alone).await;
-        let heads: Vec<Option<Head>> =
-            inputs.iter().map(|input| input.as_ref().map(Head::of)).collect();
-        window.write_inputs(inputs, &heads).await.map_err(RemoteError::Compute)?;
-        let (answer, answered) = oneshot::channel();
-        let mut under_way = UnderWay::begin(window, culprit, company, answer)?;
-        let (job, call) = (under_way.job, JobCall::of(&call));
-        let job = Job { job, model, window: number, call, inputs: heads };
-        match inner.work.send_ready(&job).await {
-            Ok(()) => under_way.is_sent = true,
-            Err(ChannelError::TooLong { bytes }) => {
-                let text = format!(
-                    "its inputs take {bytes} bytes to describe, more than the {MESSAGE_BYTES_MAX} \
-                     that they may"
-                );
-                let error = BackendError::Unsupported(text);
-                return Err(RemoteError::Compute(ComputeError::Backend(error)));
-            }
-            // The connection is closed. The reason is known when the process has ended.
-            Err(_gone) => inner.give_up(),
-        }
-        let answer = answered.await;
-        under_way.is_over = true;
-        let (result, nanos) =
-            answer.unwrap_or_else(|_dropped| (Err(Loss::Ended(inner.how_it_ended())), None));
-        under_way.window.nanos = nanos;
-        match result {
-            Ok(heads) => under_way.window.read_outputs(&heads).await.map_err(RemoteError::Compute),
-            Err(Loss::Bystander) => Err(RemoteError::NotBegun),
-            Err(Loss::Ended(how)) => {
-                Err(RemoteError::Compute(ComputeError::Lost { how: how.to_string() }))
-            }
-            Err(Loss::Job(error)) => Err(RemoteError::Compute(inner.error(error))),
-        }
-    }
-}
-
-/// A computation, its caller, and whether it must run alone.
-pub(super) struct Task<'c> {
-    pub(super) model: u32,
-    pub(super) call: Call,
-    pub(super) culprit: &'c Culprit,
-    pub(super) alone: bool,
-}
-
-/// A job's place among the running jobs of a worker. Dropping it frees the place.
-#[expect(dead_code, reason = "they are held, not read")]
-pub(super) enum Company {
-    Others(OwnedRwLockReadGuard<()>),
-    Alone(OwnedRwLockWriteGuard<()>),
 }
 
 impl Drop for Worker {
@@ -377,7 +312,7 @@ impl Inner {
         (work, control): (Watched, Watched),
         (memory, layout): (SharedMemory, Layout),
         (strikes, ready): (Arc<Strikes>, oneshot::Sender<Ready>),
-        process: u32,
+        (windows, process): (Windows, u32),
     ) -> Self {
         Self {
             work,
@@ -385,7 +320,7 @@ impl Inner {
             memory,
             layout,
             strikes,
-            windows: Windows::new(layout.windows),
+            windows,
             company: Arc::default(),
             state: Mutex::new(State {
                 running: HashMap::new(),

@@ -3,9 +3,13 @@
 //! The inputs are generated, and an honest model may reject them because of a number of rows, a rate or a shape. So several different inputs
 //! are tried, with categories that the model lists where it fails for others. A failure counts only if it is the same for all of them, or a defect of the backend.
 
+mod join;
+
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+
+pub use join::Joined;
 
 use super::backend::{BackendError, Call};
 use super::graph::{ComputeError, ErrorClass, Graph};
@@ -78,10 +82,21 @@ enum Fill {
 /// The outcome of a trial that does not reject the model.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Trial {
-    /// The model ran. This is the duration of the second run.
-    Computed(Duration),
+    /// The model ran.
+    Computed {
+        /// The duration of the second run.
+        took: Duration,
+        joined: Joined,
+    },
     /// The model rejected the generated inputs, or failed for another reason. Callers may have inputs that work.
     Inconclusive(String),
+}
+
+impl Trial {
+    /// Whether computations of the model are joined.
+    pub fn is_joined(&self) -> bool {
+        matches!(self, Self::Computed { joined, .. } if joined.is_on())
+    }
 }
 
 /// Why a model would fail every call.
@@ -139,6 +154,8 @@ pub(super) struct Candidate<'m> {
     pub(super) graph: &'m Graph,
     /// Categories that it lists.
     pub(super) accepted: &'m [Accepted],
+    /// The declared axis along which its computations may be joined.
+    pub(super) axis: Option<u32>,
 }
 
 impl Candidate<'_> {
@@ -162,7 +179,11 @@ impl Candidate<'_> {
             let tried = match self.attempt(&inputs, one.until).await {
                 // A model that crashes in the timed run is tried with further inputs.
                 Some(Ok(())) => match self.time(&inputs, one.until).await {
-                    Ok(trial) => return Ok(trial),
+                    Ok(Ok(took)) => {
+                        let joined = self.join(size, took, one.until).await;
+                        return Ok(Trial::Computed { took, joined });
+                    }
+                    Ok(Err(why)) => return Ok(Trial::Inconclusive(why)),
                     Err(error) => Some(error),
                 },
                 Some(Err(error)) => Some(error),
@@ -222,17 +243,16 @@ impl Candidate<'_> {
         tokio::time::timeout_at(until.into(), attempt).await.ok()
     }
 
-    /// The duration of a second run; an error if the model crashes its worker.
+    /// The duration of a second run, or why there was none; an error if the model crashes its worker.
     async fn time(
         &self,
         inputs: &[(String, Tensor)],
         until: Instant,
-    ) -> Result<Trial, ComputeError> {
+    ) -> Result<Result<Duration, String>, ComputeError> {
         let began = Instant::now();
-        let not_again =
-            |why: &str| Trial::Inconclusive(format!("it was computed once, but not again{why}"));
+        let not_again = |why: &str| Err(format!("it was computed once, but not again{why}"));
         Ok(match self.attempt(inputs, until).await {
-            Some(Ok(())) => Trial::Computed(began.elapsed()),
+            Some(Ok(())) => Ok(began.elapsed()),
             Some(Err(error @ (ComputeError::Lost { .. } | ComputeError::BackedOff { .. }))) => {
                 return Err(error);
             }

@@ -1,82 +1,238 @@
-//! The windows of a worker's shared memory. Each computation needs one. If all are taken, callers wait and are scheduled fairly.
+//! The windows of a worker's shared memory. Each job needs one. If all are taken, callers wait and are scheduled fairly.
 //!
-//! Callers share computing time ([`Turns`]), so a caller with many calls delays mainly itself.
+//! Callers share computing time ([`Turns`]), so a caller with many calls delays mainly itself. The surprise: the last window is for a
+//! caller that has nothing in the worker. Its job goes to a thread of its own, past those that other callers have queued there, because a
+//! computation cannot be interrupted, and fair turns alone would let it wait for two of them.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use tokio::sync::oneshot;
 
+use super::batch::{Class, JOINED_BYTES_MAX, Meets, ROWS_MAX};
+use super::figures::Figures;
+use super::protocol::Layout;
+use super::remote::RemoteError;
+use super::strikes::Culprit;
 use super::{COMPUTE_NANOS, Caller};
-use hospes_admission::{Ticket, Turn, Turns};
+use hospes_admission::{Cost, Late, Ticket, Turn, Turns, Wish};
+use hospes_core::tensor::Tensor;
 
 /// The windows of one worker.
-pub(super) struct Windows(Mutex<State>);
+pub(super) struct Windows {
+    /// Jobs that the worker runs at the same time, without those in the windows for newcomers.
+    threads: usize,
+    figures: Arc<Figures>,
+    state: Mutex<State>,
+}
 
 struct State {
     /// While there are free windows, nobody waits.
     free: Vec<u32>,
-    /// The owner of each window, and the time at which it got the window.
-    taken: Vec<Option<(Caller, Instant)>>,
-    /// The waiters, with the channel for their window.
-    turns: Turns<Caller, oneshot::Sender<u32>>,
+    /// The free windows for newcomers. While there are some, nobody waits who has nothing in the worker.
+    free_first: Vec<u32>,
+    /// The number of the first window for newcomers.
+    first: u32,
+    /// The owner of each window.
+    taken: Vec<Option<Taken>>,
+    turns: Turns<Caller, Waiter>,
     closed: bool,
 }
 
+#[derive(Clone)]
+struct Taken {
+    caller: Caller,
+    since: Instant,
+    /// The cost that the caller was charged in advance.
+    estimate: u64,
+}
+
+/// Who waits for a window.
+struct Waiter {
+    turn: oneshot::Sender<Place>,
+    ride: Option<Ride>,
+}
+
+/// What a waiter gets.
+pub(super) enum Place {
+    Window(u32),
+    /// A place in another's batch: its outputs come here.
+    Aboard(oneshot::Receiver<Fare>),
+}
+
+/// What a computation in a batch gets: its outputs, and its part of the computing time in nanoseconds.
+pub(super) type Fare = Result<(Vec<Tensor>, u64), RemoteError>;
+
+/// A computation that may be part of a batch.
+pub(super) struct Ride {
+    /// The model's number in the worker.
+    pub(super) model: u32,
+    pub(super) class: Class,
+    pub(super) rows: usize,
+    pub(super) bytes: usize,
+    pub(super) meets: Meets,
+    pub(super) culprit: Culprit,
+    pub(super) deadline: Instant,
+    pub(super) inputs: Vec<Option<Tensor>>,
+}
+
+/// One who is taken along in a batch.
+pub(super) struct Passenger {
+    pub(super) caller: Caller,
+    /// The cost that the caller was charged in advance.
+    pub(super) estimate: u64,
+    pub(super) ride: Ride,
+    pub(super) fare: oneshot::Sender<Fare>,
+}
+
+/// Why a computation gets no window.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum NoWindow {
+    /// The worker has ended.
+    Closed,
+    Late(Late),
+}
+
 impl Windows {
-    /// Creates this many windows, all free.
-    pub(super) fn new(count: u32) -> Self {
-        Self(Mutex::new(State {
-            free: (0..count).rev().collect(),
-            taken: vec![None; count as usize],
+    /// Creates the windows of this layout, all free, for a worker with so many threads.
+    pub(super) fn new(layout: Layout, threads: usize, figures: Arc<Figures>) -> Self {
+        let first = layout.first();
+        let state = Mutex::new(State {
+            free: (0..first).rev().collect(),
+            free_first: (first..layout.windows).rev().collect(),
+            first,
+            taken: vec![None; layout.windows as usize],
             turns: Turns::weighed_by(|caller: &Caller| caller.weight),
             closed: false,
-        }))
+        });
+        Self { threads, figures, state }
     }
 
-    /// Takes a window; waits if none is free. `None` if the worker has ended. The caller must return the window with
-    /// [`Windows::give_back`].
-    pub(super) async fn take(&self, caller: Caller) -> Option<u32> {
-        let mut place = {
+    /// Takes a window; waits if none is free. The caller must return the window with [`Windows::give_back`]. With a `ride` it may get a
+    /// place in another's batch instead.
+    ///
+    /// # Errors
+    /// [`NoWindow`].
+    pub(super) async fn take(
+        &self,
+        caller: Caller,
+        wish: &Wish,
+        ride: Option<Ride>,
+    ) -> Result<Place, NoWindow> {
+        let mut waiting = {
             let mut state = self.lock();
             if state.closed {
-                return None;
+                return Err(NoWindow::Closed);
             }
-            if let Some(window) = state.free.pop() {
-                state.turns.pass(&caller, COMPUTE_NANOS);
-                state.hand(window, caller);
-                return Some(window);
+            let now = Instant::now();
+            if let Some(late) = state.turns.comes_too_late(&caller, wish, self.threads, now) {
+                self.figures.count_late();
+                return Err(NoWindow::Late(late));
+            }
+            let cost = cost(wish);
+            if let Some(window) = state.pop(caller, self.threads) {
+                state.turns.pass(&caller, cost.estimate);
+                state.hand(window, caller, cost.estimate);
+                return Ok(Place::Window(window));
             }
             let (sender, turn) = oneshot::channel();
-            let ticket = state.turns.push(caller, COMPUTE_NANOS, sender);
-            Place { windows: self, caller, ticket, turn }
+            let waiter = Waiter { turn: sender, ride };
+            let ticket = state.turns.push(caller, wish.priority, cost, waiter);
+            Waiting { windows: self, caller, ticket, turn, until: wish.until, has_come: false }
         };
-        (&mut place.turn).await.ok()
+        let place = (&mut waiting.turn).await;
+        waiting.has_come = true;
+        let place = place.map_err(|_closed| NoWindow::Closed)?;
+        // It may have waited too long by now.
+        if let Place::Window(window) = place
+            && let Some(late) = wish.comes_too_late(0, 1, Instant::now())
+        {
+            self.figures.count_late();
+            self.give_back(window, Some(0));
+            return Err(NoWindow::Late(late));
+        }
+        Ok(place)
+    }
+
+    /// Whether a computation that came now would come too late.
+    pub(super) fn comes_too_late(&self, caller: Caller, wish: &Wish) -> Option<Late> {
+        let late = self.lock().turns.comes_too_late(&caller, wish, self.threads, Instant::now());
+        late.inspect(|_| self.figures.count_late())
+    }
+
+    /// Those who wait now and can be computed together with `leader`, in the order of their turns.
+    pub(super) fn company(&self, leader: Caller, ride: &Ride) -> Vec<Passenger> {
+        let mut company: Vec<Passenger> = Vec::new();
+        let (mut rows, mut bytes) = (ride.rows, ride.bytes);
+        let mut woken = Vec::new();
+        let mut state = self.lock();
+        while rows < ROWS_MAX {
+            let fits = |caller: &Caller, waiter: &Waiter| {
+                waiter.ride.as_ref().is_some_and(|other| {
+                    let is_welcome = |one: u64, meets: Meets| {
+                        Meets::together((one, meets), (caller.number, other.meets))
+                    };
+                    !waiter.turn.is_closed()
+                        && (other.model, &other.class) == (ride.model, &ride.class)
+                        && rows + other.rows <= ROWS_MAX
+                        && bytes + other.bytes <= JOINED_BYTES_MAX
+                        && is_welcome(leader.number, ride.meets)
+                        && company.iter().all(|one| is_welcome(one.caller.number, one.ride.meets))
+                })
+            };
+            let Some(Turn { key: caller, estimate, waiter }) = state.turns.next_turn_that(fits)
+            else {
+                break;
+            };
+            let Waiter { turn, ride: Some(ride) } = waiter else { continue };
+            let (fare, paid) = oneshot::channel();
+            (rows, bytes) = (rows + ride.rows, bytes + ride.bytes);
+            woken.push((turn, paid));
+            company.push(Passenger { caller, estimate, ride, fare });
+        }
+        drop(state);
+        for (turn, paid) in woken {
+            // Who has just left has closed its end of the fare too.
+            let _ = turn.send(Place::Aboard(paid));
+        }
+        company
+    }
+
+    /// Counts a batch of so many rows.
+    pub(super) fn count_batch(&self, rows: usize) {
+        self.figures.count_batch(rows);
+    }
+
+    /// Charges one who was taken along for its part of the batch.
+    pub(super) fn settle(&self, caller: Caller, estimate: u64, nanos: u64) {
+        self.lock().turns.settle(&caller, estimate, nanos);
     }
 
     /// Returns a window, which goes to the next caller. The caller is charged `nanos`, the computing time that the worker reports, but at
     /// most the time for which it held the window. If `nanos` is unknown, it is charged for that whole time.
     pub(super) fn give_back(&self, window: u32, nanos: Option<u64>) {
-        let mut nanos = nanos;
-        loop {
+        let mut back = vec![(window, nanos)];
+        while let Some((window, nanos)) = back.pop() {
             let mut state = self.lock();
             let taken = state.taken.get_mut(window as usize).and_then(Option::take);
-            let Some((caller, since)) = taken else { return };
+            let Some(Taken { caller, since, estimate }) = taken else { continue };
             let held = u64::try_from(since.elapsed().as_nanos()).unwrap_or(u64::MAX);
             let cost = nanos.map_or(held, |nanos| nanos.min(held));
-            state.turns.settle(&caller, COMPUTE_NANOS, cost);
-            let Some(Turn { key: next, waiter, .. }) = state.turns.next_turn() else {
+            state.turns.settle(&caller, estimate, cost);
+            if window < state.first {
                 state.free.push(window);
-                return;
-            };
-            state.hand(window, next);
+            } else {
+                state.free_first.push(window);
+            }
+            let handed = state.hand_out(self.threads);
             // Not while holding the lock: waking a waiter may drop another one, which then returns its window.
             drop(state);
-            if waiter.send(window).is_ok() {
-                return;
+            for (window, waiter) in handed {
+                if waiter.turn.send(Place::Window(window)).is_err() {
+                    // A waiter that has just left is not charged.
+                    back.push((window, Some(0)));
+                }
             }
-            // A waiter that has just left is not charged.
-            nanos = Some(0);
         }
     }
 
@@ -89,197 +245,108 @@ impl Windows {
         drop(left);
     }
 
+    /// The number of free windows.
+    #[cfg(test)]
+    pub(super) fn free(&self) -> usize {
+        let state = self.lock();
+        state.free.len() + state.free_first.len()
+    }
+
     /// Nothing panics while holding this lock.
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl State {
-    fn hand(&mut self, window: u32, caller: Caller) {
-        if let Some(taken) = self.taken.get_mut(window as usize) {
-            *taken = Some((caller, Instant::now()));
+    /// A free window that the caller may have.
+    fn pop(&mut self, caller: Caller, threads: usize) -> Option<u32> {
+        if self.is_crowded(threads) && !self.free_first.is_empty() && self.has_none(&caller) {
+            return self.free_first.pop();
         }
+        self.free.pop()
+    }
+
+    /// Whether every thread has a job, so that the next would wait in the worker.
+    fn is_crowded(&self, threads: usize) -> bool {
+        (self.first as usize).saturating_sub(self.free.len()) >= threads
+    }
+
+    fn has_none(&self, caller: &Caller) -> bool {
+        !self.taken.iter().flatten().any(|taken| taken.caller == *caller)
+    }
+
+    fn hand(&mut self, window: u32, caller: Caller, estimate: u64) {
+        if let Some(taken) = self.taken.get_mut(window as usize) {
+            *taken = Some(Taken { caller, since: Instant::now(), estimate });
+        }
+    }
+
+    /// Gives the free windows to those who wait.
+    fn hand_out(&mut self, threads: usize) -> Vec<(u32, Waiter)> {
+        let mut handed = Vec::new();
+        while !self.turns.is_empty() {
+            let mut turn = None;
+            if self.is_crowded(threads) && !self.free_first.is_empty() {
+                let Self { taken, turns, .. } = self;
+                let has_none =
+                    |caller: &Caller| !taken.iter().flatten().any(|taken| taken.caller == *caller);
+                turn = turns
+                    .next_turn_of(has_none)
+                    .and_then(|turn| Some((self.free_first.pop()?, turn)));
+            }
+            if turn.is_none() && !self.free.is_empty() {
+                turn = self.turns.next_turn().and_then(|turn| Some((self.free.pop()?, turn)));
+            }
+            let Some((window, Turn { key, estimate, waiter })) = turn else { break };
+            self.hand(window, key, estimate);
+            handed.push((window, waiter));
+        }
+        handed
+    }
+}
+
+/// The expected cost of a computation for its caller's share. It is replaced by the actual cost at the end.
+pub(super) fn cost(wish: &Wish) -> Cost {
+    match wish.takes {
+        Some(takes) => Cost { estimate: takes.mean_nanos, is_known: true },
+        None => Cost::guess(COMPUTE_NANOS),
     }
 }
 
 /// A place in the queue. It is given up when dropped, for example because the caller has left.
-struct Place<'a> {
+struct Waiting<'a> {
     windows: &'a Windows,
     caller: Caller,
     ticket: Ticket,
-    turn: oneshot::Receiver<u32>,
+    turn: oneshot::Receiver<Place>,
+    until: Option<Instant>,
+    has_come: bool,
 }
 
-impl Drop for Place<'_> {
+impl Drop for Waiting<'_> {
     fn drop(&mut self) {
+        if self.has_come {
+            return;
+        }
         let left = self.windows.lock().turns.remove(&self.caller, self.ticket);
+        if left.is_some() {
+            // Whose deadline ends the wait has not left.
+            let is_late = self.until.is_some_and(|until| until <= Instant::now() + TIMER);
+            let figures = &self.windows.figures;
+            if is_late { figures.count_late() } else { figures.count_abandoned() }
+        }
         drop(left);
         // A window may have arrived at the last moment. None can arrive after `close`.
         self.turn.close();
-        if let Ok(window) = self.turn.try_recv() {
+        if let Ok(Place::Window(window)) = self.turn.try_recv() {
             self.windows.give_back(window, Some(0));
         }
     }
 }
 
+/// A timer may end a wait by so much too early.
+const TIMER: Duration = Duration::from_millis(2);
+
 #[cfg(test)]
-mod tests {
-    use std::num::NonZeroU32;
-    use std::pin::Pin;
-    use std::task::{Context, Poll, Waker};
-    use std::time::Duration;
-
-    use proptest::collection::vec;
-    use proptest::prelude::*;
-
-    use super::*;
-
-    type Taking<'a> = Pin<Box<dyn Future<Output = Option<u32>> + 'a>>;
-
-    fn poll(taking: &mut Taking<'_>) -> Poll<Option<u32>> {
-        taking.as_mut().poll(&mut Context::from_waker(Waker::noop()))
-    }
-
-    #[test]
-    fn who_has_many_calls_under_way_lets_others_go_first() {
-        const MILLIS: u64 = 1_000_000;
-        let windows = Windows::new(2);
-        let mut crowd: Vec<Taking<'_>> =
-            (0..64).map(|_| Box::pin(windows.take(Caller::new(1))) as _).collect();
-        let first = crowd.iter_mut().filter_map(|taking| match poll(taking) {
-            Poll::Ready(window) => window,
-            Poll::Pending => None,
-        });
-        let first: Vec<u32> = first.collect();
-        assert_eq!(first.len(), 2, "there are two");
-        let mut others: Vec<Taking<'_>> =
-            [2, 3].map(|caller| Box::pin(windows.take(Caller::new(caller))) as _).into();
-        assert!(others.iter_mut().all(|taking| poll(taking).is_pending()));
-        let mut more: Taking<'_> = Box::pin(windows.take(Caller::new(2)));
-        assert!(poll(&mut more).is_pending());
-        // A returned window goes to a caller with less computing time. A report of more than the elapsed time counts as that time.
-        std::thread::sleep(Duration::from_millis(20));
-        for window in first {
-            windows.give_back(window, Some(u64::MAX));
-        }
-        let theirs: Vec<_> = others.iter_mut().map(poll).collect();
-        let [Poll::Ready(Some(one)), Poll::Ready(Some(_))] = theirs[..] else {
-            panic!("62 others were there first: {theirs:?}")
-        };
-        // The actual costs count: the second call of caller 2 comes before the third of caller 1.
-        windows.give_back(one, Some(MILLIS));
-        assert!(poll(&mut more).is_ready());
-    }
-
-    #[test]
-    fn a_caller_of_weight_four_has_four_windows_for_one_of_another() {
-        let windows = Windows::new(1);
-        let callers =
-            [Caller { number: 1, weight: NonZeroU32::new(4).expect("not zero") }, Caller::new(2)];
-        let mut held = poll(&mut (Box::pin(windows.take(Caller::new(3))) as Taking<'_>));
-        let mut waiting: Vec<(u64, Taking<'_>)> = Vec::new();
-        for caller in callers.into_iter().cycle().take(80) {
-            let mut taking: Taking<'_> = Box::pin(windows.take(caller));
-            assert!(poll(&mut taking).is_pending());
-            waiting.push((caller.number, taking));
-        }
-        let mut served = Vec::new();
-        while let Poll::Ready(Some(window)) = held {
-            // Longer than the time that is reported.
-            std::thread::sleep(std::time::Duration::from_micros(200));
-            windows.give_back(window, Some(100_000));
-            held = Poll::Pending;
-            waiting.retain_mut(|(caller, taking)| {
-                let polled = poll(taking);
-                if polled.is_ready() {
-                    served.push(*caller);
-                    held = polled;
-                }
-                polled.is_pending()
-            });
-        }
-        let of_other = served[..50].iter().filter(|caller| **caller == 2).count();
-        assert!((9..=11).contains(&of_other), "{served:?}");
-    }
-
-    #[test]
-    fn a_worker_that_has_ended_has_no_windows() {
-        let windows = Windows::new(1);
-        let mut taking: Vec<Taking<'_>> =
-            (0..3).map(|_| Box::pin(windows.take(Caller::new(1))) as _).collect();
-        assert_eq!(poll(&mut taking[0]), Poll::Ready(Some(0)));
-        assert!(poll(&mut taking[1]).is_pending() && poll(&mut taking[2]).is_pending());
-        windows.close();
-        assert_eq!(poll(&mut taking[1]), Poll::Ready(None));
-        windows.give_back(0, None);
-        assert_eq!(poll(&mut taking[2]), Poll::Ready(None));
-        assert_eq!(
-            poll(&mut (Box::pin(windows.take(Caller::new(2))) as Taking<'_>)),
-            Poll::Ready(None)
-        );
-    }
-
-    #[derive(Debug, Clone)]
-    enum Step {
-        Take(u64),
-        Poll(usize),
-        Leave(usize),
-        GiveBack(usize, Option<u64>),
-    }
-
-    fn step() -> impl Strategy<Value = Step> {
-        let number = 0..20_usize;
-        prop_oneof![
-            3 => (0..4_u64).prop_map(Step::Take),
-            2 => number.clone().prop_map(Step::Poll),
-            1 => number.clone().prop_map(Step::Leave),
-            3 => (number, proptest::option::of(0..u64::MAX)).prop_map(|(n, c)| Step::GiveBack(n, c)),
-        ]
-    }
-
-    proptest! {
-        /// Whatever callers do, no window is lost or given twice, and none is free while somebody waits.
-        #[test]
-        fn windows_are_neither_lost_nor_given_twice(steps in vec(step(), 1..120)) {
-            const COUNT: u32 = 3;
-            let windows = Windows::new(COUNT);
-            let (mut waiting, mut taken): (Vec<Taking<'_>>, Vec<u32>) = Default::default();
-            for step in steps {
-                match step {
-                    Step::Take(caller) => {
-                        let mut taking: Taking<'_> = Box::pin(windows.take(Caller::new(caller)));
-                        match poll(&mut taking) {
-                            Poll::Ready(window) => taken.extend(window),
-                            Poll::Pending => waiting.push(taking),
-                        }
-                    }
-                    Step::Poll(number) if number < waiting.len() => {
-                        if let Poll::Ready(window) = poll(&mut waiting[number]) {
-                            taken.extend(window);
-                            drop(waiting.remove(number));
-                        }
-                    }
-                    Step::Leave(number) if number < waiting.len() => {
-                        drop(waiting.remove(number));
-                    }
-                    Step::GiveBack(number, nanos) if number < taken.len() => {
-                        windows.give_back(taken.remove(number), nanos);
-                    }
-                    Step::Poll(_) | Step::Leave(_) | Step::GiveBack(..) => {}
-                }
-                let mut unique = taken.clone();
-                unique.sort_unstable();
-                unique.dedup();
-                prop_assert_eq!(unique.len(), taken.len(), "{:?}", taken);
-                let state = windows.lock();
-                prop_assert!(state.free.is_empty() || state.turns.is_empty());
-            }
-            drop(waiting);
-            taken.into_iter().for_each(|window| windows.give_back(window, None));
-            let state = windows.lock();
-            prop_assert_eq!(state.free.len(), COUNT as usize);
-            prop_assert!(state.turns.is_empty() && state.taken.iter().all(Option::is_none));
-        }
-    }
-}
+mod tests;

@@ -17,7 +17,7 @@ use super::protocol::{Done, Head, Job, JobError, Offered, Order, Report, Setup, 
 use hospes_core::backend::BackendKind;
 use hospes_core::tensor::Tensor;
 use hospes_worker::channel::{Buffer, Received};
-use hospes_worker::confine::{confine_around, start_no_more_threads};
+use hospes_worker::confine::{be_nice, confine_around, start_no_more_threads};
 use hospes_worker::{ChannelError, End, MemoryError, SharedMemory};
 
 /// Why a worker ends early.
@@ -125,8 +125,9 @@ pub fn run(work: End, control: End) -> Result<(), WorkerError> {
     let bytes = setup.layout.bytes().ok_or(WorkerError::Unexpected)?;
     let memory = Arc::new(SharedMemory::open(file, bytes)?);
     let threads = NonZeroUsize::new(setup.threads as usize).ok_or(WorkerError::Unexpected)?;
+    let all = threads.saturating_add(setup.layout.newcomers as usize);
     // Libraries must be opened before the worker gives up access to files, and initialised afterwards, because that starts threads.
-    let needs = Needs { libraries: &setup.libraries, threads };
+    let needs = Needs { libraries: &setup.libraries, threads: all };
     let mapped: Vec<_> = TABLE.iter().map(|row| (row.kind, (row.map)(&needs))).collect();
     let keep = [work.as_fd(), control.as_fd(), memory.file()];
     let (confinement, backends) = confine_around(setup.limits, &keep, || {
@@ -137,32 +138,66 @@ pub fn run(work: End, control: End) -> Result<(), WorkerError> {
     let jobs = Mutex::new(Jobs::new(setup.layout.windows));
     let shared =
         Arc::new(Shared { setup, work, control, memory, backends, models: Mutex::default(), jobs });
-    let loader = start_threads(&shared, threads)?;
+    let threads = start_threads(&shared, threads)?;
     start_no_more_threads();
     let backends = shared.offered();
     shared.control.send(&Report::Ready { version: VERSION, backends, confinement }, None)?;
     while let Some(order) = shared.control.receive(&mut buffer)? {
-        shared.obey(order, &loader)?;
+        shared.obey(order, &threads)?;
     }
     Ok(())
 }
 
-fn start_threads(
-    shared: &Arc<Shared>,
-    threads: NonZeroUsize,
-) -> Result<mpsc::Sender<Load>, WorkerError> {
+/// What the control thread hands on.
+struct Threads {
+    load: mpsc::Sender<Load>,
+    /// To the threads for newcomers.
+    first: mpsc::Sender<Job>,
+}
+
+fn start_threads(shared: &Arc<Shared>, threads: NonZeroUsize) -> Result<Threads, WorkerError> {
     for number in 0..threads.get() {
-        let shared = Arc::clone(shared);
-        let thread = std::thread::Builder::new().name(format!("compute-{number}"));
-        thread.spawn(move || shared.compute()).map_err(WorkerError::Thread)?;
+        start(shared, &format!("compute-{number}"), |shared| {
+            leave_cores_to_newcomers();
+            shared.compute();
+        })?;
     }
-    let (loader, loads) = mpsc::channel();
+    let (first, jobs) = mpsc::channel();
+    let jobs = Arc::new(Mutex::new(jobs));
+    for number in 0..shared.setup.layout.newcomers {
+        let jobs = Arc::clone(&jobs);
+        start(shared, &format!("first-{number}"), move |shared| {
+            loop {
+                let Ok(job) = lock(&jobs).recv() else { return };
+                if let Some(done) = shared.done(job) {
+                    shared.answer(&done);
+                }
+            }
+        })?;
+    }
+    let (load, loads) = mpsc::channel();
+    start(shared, "load", move |shared| {
+        leave_cores_to_newcomers();
+        loads.iter().for_each(|load| shared.load(load));
+    })?;
+    Ok(Threads { load, first })
+}
+
+/// The threads for newcomers have more of the cores that they share.
+fn leave_cores_to_newcomers() {
+    // Without it, newcomers are only less quick.
+    let _ = be_nice();
+}
+
+fn start(
+    shared: &Arc<Shared>,
+    name: &str,
+    work: impl FnOnce(&Shared) + Send + 'static,
+) -> Result<(), WorkerError> {
     let shared = Arc::clone(shared);
-    let thread = std::thread::Builder::new().name("load".into());
-    thread
-        .spawn(move || loads.iter().for_each(|load| shared.load(load)))
-        .map_err(WorkerError::Thread)?;
-    Ok(loader)
+    let thread = std::thread::Builder::new().name(name.into());
+    thread.spawn(move || work(&shared)).map_err(WorkerError::Thread)?;
+    Ok(())
 }
 
 /// Ignores poisoning: no panic leaves the locked data inconsistent.
@@ -179,11 +214,14 @@ impl Shared {
         backends.collect()
     }
 
-    fn obey(&self, order: Received<Order>, loader: &mpsc::Sender<Load>) -> Result<(), WorkerError> {
+    fn obey(&self, order: Received<Order>, threads: &Threads) -> Result<(), WorkerError> {
         match (order.message, order.file) {
             (Order::Load { model, backend, bytes }, Some(file)) => {
                 let load = Load { model, backend, file: file.into(), bytes };
-                loader.send(load).map_err(|_| WorkerError::Unexpected)
+                threads.load.send(load).map_err(|_| WorkerError::Unexpected)
+            }
+            (Order::First(job), None) => {
+                threads.first.send(job).map_err(|_| WorkerError::Unexpected)
             }
             (Order::Unload { model }, None) => {
                 let unloaded = lock(&self.models).remove(&model);
@@ -193,7 +231,7 @@ impl Shared {
             (Order::Cancel { job, window }, None) => self.cancel(job, window),
             (Order::Setup(_), _)
             | (Order::Load { .. }, None)
-            | (Order::Unload { .. } | Order::Cancel { .. }, Some(_)) => {
+            | (Order::Unload { .. } | Order::Cancel { .. } | Order::First(_), Some(_)) => {
                 Err(WorkerError::Unexpected)
             }
         }
@@ -303,6 +341,43 @@ impl Shared {
             // If that fails too, the host is gone, and the control thread ends the process.
             let _ = self.work.send(&done, None);
         }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod here {
+    //! A worker's threads in this process, for tests of the host's side.
+
+    use super::*;
+    use crate::protocol::Layout;
+    use hospes_worker::Limits;
+
+    /// Starts them with model 1. They end with the connection.
+    pub(crate) fn start(
+        (layout, threads): (Layout, u32),
+        (work, control): (End, End),
+        memory: SharedMemory,
+        model: Arc<dyn Model>,
+    ) {
+        let limits = Limits { memory_bytes_max: 0, file_bytes_max: 0, cpu_max: None };
+        let setup = Setup { version: VERSION, threads, layout, limits, libraries: Vec::new() };
+        let shared = Arc::new(Shared {
+            setup,
+            work,
+            control,
+            memory: Arc::new(memory),
+            backends: Vec::new(),
+            models: Mutex::new(HashMap::from([(1, model)])),
+            jobs: Mutex::new(Jobs::new(layout.windows)),
+        });
+        let count = NonZeroUsize::new(threads as usize).expect("not zero");
+        let threads = start_threads(&shared, count).expect("they start");
+        std::thread::spawn(move || {
+            let mut buffer = Buffer::default();
+            while let Ok(Some(order)) = shared.control.receive(&mut buffer) {
+                shared.obey(order, &threads).expect("an order of this host");
+            }
+        });
     }
 }
 

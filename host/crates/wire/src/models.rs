@@ -182,7 +182,7 @@ pub struct Published {
 }
 
 /// An ONNX model's trial run with the smallest inputs.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Tried {
     /// Its name in the bundle.
     pub name: String,
@@ -194,4 +194,13 @@ pub struct Tried {
     /// Why it rejected them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_computed: Option<String>,
+    /// Whether computations of several calls are joined.
+    #[serde(default)]
+    pub joined: bool,
+    /// How many times as many rows a batch of eight computes in the same time. Absent if that was not measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch_gain: Option<f64>,
+    /// Why it was not measured, although the bundle declares an axis.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_joined: Option<String>,
 }

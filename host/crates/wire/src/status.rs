@@ -69,6 +69,9 @@ pub struct Status {
     /// The worker processes.
     #[serde(default)]
     pub workers: Workers,
+    /// What became of work that had to wait, since the start.
+    #[serde(default)]
+    pub queue: Queue,
     /// Whether it is stopping and takes no more calls.
     #[serde(default)]
     pub draining: bool,
@@ -102,6 +105,22 @@ pub struct Workers {
     pub confinement_missing: Vec<String>,
     /// Models that crashed a worker.
     pub incidents: Vec<Incident>,
+}
+
+/// What became of work that had to wait.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Queue {
+    /// Calls that got no sandbox, because they would have ended after their deadline.
+    pub calls_late: u64,
+    /// Calls that got no sandbox, because their callers had left.
+    pub calls_abandoned: u64,
+    /// Computations that were not begun, because they would have ended after their call's deadline.
+    pub computations_late: u64,
+    /// Computations that were not begun, because nobody waited for them any more.
+    pub computations_abandoned: u64,
+    /// Batches of two rows, of three, and so on to eight.
+    pub batches: Vec<u64>,
 }
 
 /// A model that crashed a worker.

@@ -48,24 +48,24 @@ const READ_AT_BEGINNING: [&str; 4] =
 /// later threads are confined too. If a library has started one already, this reports it: Landlock binds one thread, the system call filter
 /// all.
 pub fn confine(limits: Limits, keep: &[BorrowedFd<'_>]) -> Confinement {
-    confine_with(limits, keep, (&[], || ())).0
+    confine_with(limits, keep, (&[], NICE, || ())).0
 }
 
 /// The same around an initialisation that starts threads. Files, network and signals are given up before it, except [`READ_AT_BEGINNING`];
-/// the rest afterwards on all threads, except Landlock's part.
+/// the rest afterwards on all threads, except Landlock's part. Threads that compute for long lower their priority by [`NICE_MORE`].
 pub fn confine_around<T>(
     limits: Limits,
     keep: &[BorrowedFd<'_>],
     begin: impl FnOnce() -> T,
 ) -> (Confinement, T) {
-    confine_with(limits, keep, (&READ_AT_BEGINNING, begin))
+    confine_with(limits, keep, (&READ_AT_BEGINNING, NICE - NICE_MORE, begin))
 }
 
 /// The same, with what is readable meanwhile. If that is nothing, no extra layer is needed.
 fn confine_with<T>(
     limits: Limits,
     keep: &[BorrowedFd<'_>],
-    (readable, begin): (&[&str], impl FnOnce() -> T),
+    (readable, nice, begin): (&[&str], i32, impl FnOnce() -> T),
 ) -> (Confinement, T) {
     let mut missing = Vec::new();
     let mut step = |what: &str, done: Result<(), String>| {
@@ -76,7 +76,7 @@ fn confine_with<T>(
     // When memory runs out, the kernel kills a worker rather than its host.
     step("threads", be_alone());
     // Like guest threads: serving threads come first.
-    step("nice", rustix::process::nice(NICE).map(drop).map_err(text));
+    step("nice", rustix::process::nice(nice).map(drop).map_err(text));
     step("oom_score_adj", std::fs::write("/proc/self/oom_score_adj", "1000").map_err(text));
     let early = if readable.is_empty() { Ok(()) } else { landlock(readable) };
     let begun = begin();
@@ -90,6 +90,18 @@ fn confine_with<T>(
 
 /// Added to the worker's nice value.
 const NICE: i32 = 10;
+
+/// The part of that which a worker that begins with [`confine_around`] leaves to its threads: a thread of lower value has three times the
+/// share of a core.
+const NICE_MORE: i32 = 5;
+
+/// Lowers this thread's priority from that of [`confine_around`] to that of other workers. On Linux each thread has its own.
+///
+/// # Errors
+/// If the system does not permit it. The thread then has more of the cores than it should.
+pub fn be_nice() -> std::io::Result<()> {
+    Ok(rustix::process::nice(NICE_MORE).map(drop)?)
+}
 
 /// From here on no thread or process can be started: the worker has all that it needs.
 pub fn start_no_more_threads() {
@@ -251,6 +263,14 @@ fn rules() -> Result<BTreeMap<i64, Vec<SeccompRule>>, String> {
         commands.extend(only(1, SeccompCmpOp::Eq, command.cast_unsigned().into())?);
     }
     rules.insert(libc::SYS_fcntl, commands);
+    // Threads of this process may lower their own priority; raising it takes a privilege that is gone.
+    for call in [libc::SYS_getpriority, libc::SYS_setpriority] {
+        let own = [0, 1].map(|argument| {
+            SeccompCondition::new(argument, SeccompCmpArgLen::Qword, SeccompCmpOp::Eq, 0)
+        });
+        let own = own.into_iter().collect::<Result<Vec<_>, _>>().and_then(SeccompRule::new);
+        rules.insert(call, vec![own.map_err(text)?]);
+    }
     Ok(rules)
 }
 
@@ -320,7 +340,7 @@ mod tests {
     #[test]
     fn the_filter_of_system_calls_compiles_and_has_as_many_as_the_documents_say() {
         let rules = rules().expect("sound");
-        assert_eq!(rules.len(), 48);
+        assert_eq!(rules.len(), 50);
         assert_eq!(rules.get(&libc::SYS_fcntl).map(Vec::len), Some(FCNTL.len()));
         for call in [libc::SYS_memfd_create, libc::SYS_openat, libc::SYS_socket, libc::SYS_execve] {
             assert!(!rules.contains_key(&call), "{call}");

@@ -17,7 +17,7 @@ use super::messages::infer_parameter::ParameterChoice;
 use super::messages::{self as pb, InferParameter};
 use super::raw::RawCodec;
 use super::{Answer, Given, GrpcRequest, answer, contents, fields, grpc, refused, status};
-use crate::admission::{Holder, Pace, READ_HERE_BYTES_MAX};
+use crate::admission::{Holder, Pace, Priority, READ_HERE_BYTES_MAX};
 use crate::api::body;
 use crate::api::calls::{Done, Front};
 use crate::api::intake::no_room;
@@ -83,10 +83,10 @@ async fn run(host: &Arc<Host>, headers: &HeaderMap, wire: Bytes) -> Result<Answe
     let Parsed { name, version, says_final, request } = parsed;
     let asked = Asked::named(host, &name, Some(&version));
     let target = asked.target()?;
-    let InferRequest { tensors, encode, patience } = request;
-    let patience = shorter(patience, timeout(headers));
+    let InferRequest { tensors, encode, patience, priority } = request;
+    let urgency = (shorter(patience, timeout(headers)), priority);
     let form = AnswerForm::Protocol(Arc::new(GrpcEncode(encode, says_final)));
-    let done = front.patient_for(patience).call(target, Payload::Tensors { wire, tensors }, form);
+    let done = front.urgent(urgency).call(target, Payload::Tensors { wire, tensors }, form);
     let Done { result, papers } = done.await.map_err(|error| asked.refused(error))?;
     let result = match result {
         Ok(reply) => reply.into_answer().map_err(|refusal| Problem::plugin_refused(&refusal)),
@@ -177,11 +177,11 @@ fn read(request: pb::ModelInferRequest) -> Result<InferRequest, String> {
         let tensor = tensor(&model_name, &input, raw.next())?;
         tensors.push((input.name, tensor));
     }
-    let mut timeout = 0;
+    let (mut timeout, mut priority) = (0, Priority::default());
     for (name, value) in &parameters {
         match name.as_str() {
             "timeout" => timeout = number("timeout", value)?,
-            "priority" => drop(number("priority", value)?),
+            "priority" => priority = Priority::of(number("priority", value)?),
             "sequence_id" if !is_nothing(value) => {
                 return Err("parameter 'sequence_id' is not supported here".to_owned());
             }
@@ -200,7 +200,7 @@ fn read(request: pb::ModelInferRequest) -> Result<InferRequest, String> {
     }
     let id = Some(id).filter(|id| !id.is_empty());
     let encode = Encode::new(&model_name, id, Some(outputs), true);
-    Ok(InferRequest { tensors, encode, patience: patience(timeout) })
+    Ok(InferRequest { tensors, encode, patience: patience(timeout), priority })
 }
 
 fn tensor(

@@ -9,6 +9,7 @@ use super::encode::Encode;
 use super::model::Asked;
 use super::request::{self, InferRequest};
 use super::{Answer, Problem, error, invalid};
+use crate::admission::Priority;
 use crate::api::answer::answer_of;
 use crate::api::calls::{Done, Front};
 use crate::api::compression;
@@ -35,9 +36,10 @@ pub(super) async fn infer(
     // Where the tensors begin is known in advance, so they are aligned for reading without a copy.
     let aligned = head.unwrap_or(0);
     let wire = front.intake().read_aligned(&parts.headers, body, aligned).await?;
-    let (payload, form, patience) = if head == Some(0) {
+    let (payload, form, urgency) = if head == Some(0) {
         let encode = Encode::all_binary(&asked.name);
-        (Payload::Octets(wire), AnswerForm::Protocol(Arc::new(encode)), None)
+        let urgency = (None, Priority::default());
+        (Payload::Octets(wire), AnswerForm::Protocol(Arc::new(encode)), urgency)
     } else {
         let text = head.unwrap_or(wire.len());
         let (name, whole) = (asked.name.clone(), wire.clone());
@@ -49,10 +51,11 @@ pub(super) async fn infer(
                 return Err(asked.refused(fault));
             }
         };
-        let InferRequest { tensors, encode, patience } = read;
-        (Payload::Tensors { wire, tensors }, AnswerForm::Protocol(Arc::new(encode)), patience)
+        let InferRequest { tensors, encode, patience, priority } = read;
+        let urgency = (patience, priority);
+        (Payload::Tensors { wire, tensors }, AnswerForm::Protocol(Arc::new(encode)), urgency)
     };
-    let done = front.patient_for(patience).call(target, payload, form).await;
+    let done = front.urgent(urgency).call(target, payload, form).await;
     let done = done.map_err(|error| asked.refused(error))?;
     Ok(compression::deflate(answer(done), accepted).await)
 }

@@ -10,6 +10,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::encode::{Encode, Wanted};
+use crate::admission::Priority;
 use crate::tensor::few::{Few, FewMembers};
 use crate::tensor::json::{
     self, DIMENSIONS_MAX, TENSOR_NAME_BYTES_MAX, TENSORS_MAX, TensorJsonError,
@@ -24,6 +25,8 @@ pub(in crate::api) struct InferRequest {
     pub(in crate::api) encode: Encode,
     /// The parameter `timeout`, microseconds in the protocol.
     pub(in crate::api) patience: Option<Duration>,
+    /// The parameter `priority`.
+    pub(in crate::api) priority: Priority,
 }
 
 /// Why a request is invalid.
@@ -153,24 +156,26 @@ pub(in crate::api) fn read(
     let outputs = body.outputs.map(wanted).transpose()?;
     let id = body.id.filter(|id| !id.is_empty());
     let encode = Encode::new(model, id, outputs, asked.binary);
-    Ok(InferRequest { tensors, encode, patience: asked.patience })
+    let Parameters { patience, priority, .. } = asked;
+    Ok(InferRequest { tensors, encode, patience, priority })
 }
 
 /// Parameters of the whole request.
 struct Parameters {
     binary: bool,
     patience: Option<Duration>,
+    priority: Priority,
 }
 
 fn parameters(given: Option<&Given>) -> Result<Parameters, RequestError> {
-    let mut read = Parameters { binary: false, patience: None };
+    let priority = Priority::default();
+    let mut read = Parameters { binary: false, patience: None, priority };
     few("parameters", given.map_or(0, |given| given.count), PARAMETERS_MAX)?;
     for (name, value) in given.into_iter().flat_map(|given| &given.kept) {
         match name.as_str() {
             "binary_data_output" => read.binary = flag("binary_data_output", value)?,
             "timeout" => read.patience = patience(number("timeout", value)?),
-            // Calls are served in order, which is valid for any priority in a model without priority levels.
-            "priority" => drop(number("priority", value)?),
+            "priority" => read.priority = Priority::of(number("priority", value)?),
             "sequence_id" if *value != 0 && *value != "" => {
                 return Err(RequestError::Unsupported("sequence_id"));
             }

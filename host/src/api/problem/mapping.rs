@@ -5,14 +5,14 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::{Problem, ProblemKind, is_for_now};
-use crate::admission::{AdmissionError, ApartError, TurnError};
+use crate::admission::{AdmissionError, ApartError, Late, TurnError};
 use crate::agreement::events::EventError;
 use crate::agreement::negotiation::NegotiationError;
 use crate::backup::BackupError;
 use crate::call::arguments::ArgumentsError;
 use crate::causes::in_a_line;
 use crate::deploy::DeployError;
-use crate::inference::{LoadError, WORKERS_WAIT};
+use crate::inference::{ComputeError, LoadError, WORKERS_WAIT};
 use crate::invoke::InvokeError;
 use crate::operations::OperationError;
 use crate::outcome::{GuestFailure, RefusalJson};
@@ -135,9 +135,21 @@ impl From<AdmissionError> for Problem {
             }
             AdmissionError::QueueFull { .. }
             | AdmissionError::QueueShareFull { .. }
-            | AdmissionError::QueueTimeout { .. } => {
-                Self::new(ProblemKind::Busy, error.to_string())
+            | AdmissionError::QueueTimeout { .. }
+            | AdmissionError::Left => Self::new(ProblemKind::Busy, error.to_string()),
+            AdmissionError::Overdue { .. } => {
+                Self::new(ProblemKind::PluginDeadline, error.to_string())
             }
+            AdmissionError::Late(late) => (*late).into(),
+        }
+    }
+}
+
+impl From<Late> for Problem {
+    fn from(late: Late) -> Self {
+        match late.again_after() {
+            Some(after) => Self::new(ProblemKind::Busy, late.to_string()).retry_after(after),
+            None => Self::new(ProblemKind::PluginDeadline, late.to_string()),
         }
     }
 }
@@ -195,6 +207,7 @@ impl From<InvokeError> for Problem {
                 Self::new(ProblemKind::Busy, SandboxError::PoolExhausted.to_string())
             }
             InvokeError::Instantiate(error) => Self::internal(&error),
+            InvokeError::Compute(ComputeError::Late(late)) => late.into(),
             InvokeError::Compute(error) => {
                 Self::new(ProblemKind::Busy, error.to_string()).retry_after(WORKERS_WAIT)
             }

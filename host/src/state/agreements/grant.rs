@@ -256,6 +256,12 @@ impl Grant {
         Some(Arc::new(Gate { agreement, rule, tokens }))
     }
 
+    /// Whether its inputs may be computed together with those of other consumers. A publisher's own calls may.
+    pub fn leaves_company_to_the_host(&self, admission: &Admission) -> bool {
+        self.active()
+            .is_none_or(|active| active.terms().leaves_company_to_the_host(admission.rule()))
+    }
+
     /// What ends a call of this function: suspension or end of the agreement, unless it lets running calls finish, and anything that the
     /// operator stops or withdraws.
     pub fn stops(&self, function: &Function) -> Stops {

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
+use crate::admission::{Estimate, Took};
+
 /// Counters of calls.
 #[derive(Debug, Default)]
 pub struct Statistics {
@@ -21,6 +23,8 @@ pub struct Statistics {
     fail: AtomicU64,
     rows: AtomicU64,
     last_millis: AtomicU64,
+    /// How long a call has its sandbox.
+    held: Estimate,
 }
 
 /// A count and a total duration.
@@ -69,12 +73,18 @@ impl Statistics {
             add(&self.run, run);
             add(&self.settle, settle);
             self.rows.fetch_add(rows, Ordering::Relaxed);
+            self.held.learn(start + run + settle);
         } else {
             self.failed.fetch_add(1, Ordering::Relaxed);
             add(&self.fail, queue + start + run + settle);
         }
         let millis = u64::try_from(ended.as_millisecond()).unwrap_or(0);
         self.last_millis.fetch_max(millis, Ordering::Relaxed);
+    }
+
+    /// How long a successful call has its sandbox; `None` if there were too few.
+    pub fn took(&self) -> Option<Took> {
+        self.held.took()
     }
 
     /// A snapshot of the counters.

@@ -20,24 +20,24 @@ fn line(slots: usize, queue_length_max: usize) -> Arc<Slots> {
 #[tokio::test]
 async fn a_call_waits_its_turn_and_no_longer_than_allowed() {
     let (slots, zoe) = (line(1, 1), name("zoe"));
-    let held = slots.acquire(&zoe).await.expect("free");
-    let refused = slots.acquire(&zoe).await.expect_err("busy");
+    let held = slots.acquire(&zoe, &Wish::default()).await.expect("free");
+    let refused = slots.acquire(&zoe, &Wish::default()).await.expect_err("busy");
     assert!(matches!(refused, AdmissionError::QueueTimeout { .. }), "{refused}");
     drop(held);
-    assert!(slots.acquire(&zoe).await.is_ok());
+    assert!(slots.acquire(&zoe, &Wish::default()).await.is_ok());
 }
 
 #[tokio::test]
 async fn a_full_queue_refuses_at_once_and_a_caller_who_left_holds_no_place() {
     let (slots, zoe) = (line(1, 1), name("zoe"));
-    let held = slots.acquire(&zoe).await.expect("free");
+    let held = slots.acquire(&zoe, &Wish::default()).await.expect("free");
     let wait = |slots: &Arc<Slots>| {
         let (slots, zoe) = (Arc::clone(slots), name("zoe"));
-        tokio::spawn(async move { slots.acquire(&zoe).await.map(drop) })
+        tokio::spawn(async move { slots.acquire(&zoe, &Wish::default()).await.map(drop) })
     };
     let waiting = wait(&slots);
     tokio::task::yield_now().await;
-    let refused = slots.acquire(&zoe).await.expect_err("full");
+    let refused = slots.acquire(&zoe, &Wish::default()).await.expect_err("full");
     assert!(matches!(refused, AdmissionError::QueueFull { queue_length_max: 1, .. }));
     waiting.abort();
     let _ = waiting.await;
@@ -50,7 +50,7 @@ async fn a_full_queue_refuses_at_once_and_a_caller_who_left_holds_no_place() {
 /// Takes all that one account may have now.
 async fn greedy(slots: &Slots, account: &str) -> Vec<Slot> {
     let mut held = Vec::new();
-    while let Ok(slot) = slots.acquire(&name(account)).await {
+    while let Ok(slot) = slots.acquire(&name(account), &Wish::default()).await {
         held.push(slot);
     }
     held
@@ -63,7 +63,10 @@ async fn no_account_takes_all_sandboxes() {
     assert_eq!(first.len(), 48, "three quarters");
     let second = greedy(&slots, "malcolm").await;
     assert_eq!((second.len(), slots.free()), (12, 4), "three quarters of the rest");
-    assert!(slots.acquire(&name("zoe")).await.is_ok(), "there is room for a third");
+    assert!(
+        slots.acquire(&name("zoe"), &Wish::default()).await.is_ok(),
+        "there is room for a third"
+    );
     drop(first);
     let second: Vec<_> = second.into_iter().chain(greedy(&slots, "malcolm").await).collect();
     assert_eq!(second.len(), 48);
@@ -74,19 +77,21 @@ async fn no_account_takes_all_sandboxes() {
 #[tokio::test]
 async fn one_account_does_not_fill_the_queue_for_others() {
     let slots = line(1, 64);
-    let held = slots.acquire(&name("mallory")).await.expect("free");
+    let held = slots.acquire(&name("mallory"), &Wish::default()).await.expect("free");
     let mut waiting = Vec::new();
     for _ in 0..200 {
         let slots = Arc::clone(&slots);
         let mallory = name("mallory");
-        waiting.push(tokio::spawn(async move { slots.acquire(&mallory).await.map(drop) }));
+        waiting.push(tokio::spawn(async move {
+            slots.acquire(&mallory, &Wish::default()).await.map(drop)
+        }));
     }
     while slots.turns.waiting() < 48 {
         tokio::task::yield_now().await;
     }
     let zoe = tokio::spawn({
         let slots = Arc::clone(&slots);
-        async move { slots.acquire(&name("zoe")).await.map(drop) }
+        async move { slots.acquire(&name("zoe"), &Wish::default()).await.map(drop) }
     });
     for _ in 0..200 {
         tokio::task::yield_now().await;
@@ -109,12 +114,12 @@ async fn one_account_does_not_fill_the_queue_for_others() {
 #[tokio::test]
 async fn who_waits_behind_a_crowd_of_another_account_is_next() {
     let slots = line(1, 100);
-    let held = slots.acquire(&name("mallory")).await.expect("free");
+    let held = slots.acquire(&name("mallory"), &Wish::default()).await.expect("free");
     let (ended, mut order) = tokio::sync::mpsc::unbounded_channel();
     let enter = |account: &'static str| {
         let (slots, ended) = (Arc::clone(&slots), ended.clone());
         tokio::spawn(async move {
-            let slot = slots.acquire(&name(account)).await.expect("a turn");
+            let slot = slots.acquire(&name(account), &Wish::default()).await.expect("a turn");
             std::thread::sleep(Duration::from_millis(1));
             ended.send(account).expect("the test waits");
             drop(slot);

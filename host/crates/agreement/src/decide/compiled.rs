@@ -28,6 +28,8 @@ pub struct Terms {
     pub(super) bans: Box<[BanRule]>,
     pub(super) max_stale: Option<Duration>,
     pub(super) on_suspend: OnSuspend,
+    /// Whether it prohibits anything that is done with data.
+    pub(super) protects_data: bool,
 }
 
 /// One permission. Its position in the document is its number.
@@ -140,7 +142,21 @@ impl Terms {
             bans: clauses.prohibitions.iter().filter_map(BanRule::compile).collect(),
             max_stale: clauses.max_stale.map(Span::as_duration),
             on_suspend: clauses.on_suspend,
+            protects_data: clauses
+                .prohibitions
+                .iter()
+                .any(|prohibition| matches!(prohibition.ban, Ban::Data { .. })),
         }
+    }
+
+    /// Whether inputs of a call that this rule counts may be computed together with those of other consumers. No term is about that, so
+    /// only an agreement that says nothing of tensors, purposes or data leaves it to the host.
+    pub fn leaves_company_to_the_host(&self, rule: u16) -> bool {
+        let is_open = |rule: &Rule| {
+            let gates = &rule.gates;
+            rule.tensors.is_open() && gates.purpose_any.is_none() && gates.purpose_none.is_none()
+        };
+        !self.protects_data && self.rules.get(usize::from(rule)).is_some_and(is_open)
     }
 
     /// The digest of the agreement.

@@ -37,6 +37,12 @@ fn page(status: &Status) -> String {
         ("backends", backends.collect::<Vec<_>>().join(", ")),
         ("workers", workers.processes.len().to_string()),
     ];
+    let queue = &status.queue;
+    let late = queue.calls_late.saturating_add(queue.computations_late);
+    let abandoned = queue.calls_abandoned.saturating_add(queue.computations_abandoned);
+    if late > 0 || abandoned > 0 {
+        lines.push(("not begun", format!("{late} too late, {abandoned} whose callers had left")));
+    }
     let missing = workers.confinement_missing.iter();
     lines.extend(missing.map(|missing| ("confinement missing", missing.clone())));
     lines.extend(workers.incidents.iter().map(|incident| {
@@ -71,12 +77,14 @@ mod tests {
             "party": party, "version": "0.1.0", "models": 2, "sandboxes_free": 64,
             "memory_free_bytes": 1_u64 << 30, "receipts": 7, "actions": 1, "loading": 1,
             "backends": [{"backend": "onnxruntime", "usable": false}, {"backend": "tract", "usable": true}],
+            "queue": {"calls_late": 3, "computations_late": 4, "calls_abandoned": 1},
             "workers": {"processes": [11, 12], "confinement_missing": ["cgroup: none"], "incidents": []},
         });
         let status: Status = serde_json::from_value(document).expect("a status");
         let page = page(&status);
         for line in [
             "version              hospes 0.1.0",
+            "not begun            7 too late, 1 whose callers had left",
             "models               2 live, 1 loading, 0 out of service",
             "memory               1.00 GiB free",
             "backends             onnxruntime (not usable), tract",

@@ -4,6 +4,8 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use crate::Caller;
+use crate::batch::Meets;
+use hospes_admission::{Priority, Took, Wish};
 use hospes_core::id::CallId;
 
 /// The call that a computation is part of.
@@ -14,12 +16,22 @@ pub struct Call {
     pub caller: Caller,
     /// From this time on, nobody waits for the outputs. The caller's side stops the computation ([`Stop`]), so a backend need not check it.
     pub deadline: Instant,
+    /// Its order among its own caller's computations.
+    pub priority: Priority,
+    /// Whose rows may be in a batch with its own.
+    pub meets: Meets,
 }
 
 impl Call {
     /// A computation that no account has requested, such as a trial run or a measurement.
     pub fn of_nobody(deadline: Instant) -> Self {
-        Self { id: None, caller: Caller::NOBODY, deadline }
+        let (priority, meets) = (Priority::default(), Meets::Nobody);
+        Self { id: None, caller: Caller::NOBODY, deadline, priority, meets }
+    }
+
+    /// What it asks for besides a turn, if it takes so long.
+    pub(crate) fn wish(&self, takes: Option<Took>) -> Wish {
+        Wish { priority: self.priority, takes, until: Some(self.deadline) }
     }
 }
 

@@ -26,8 +26,8 @@ impl Pool {
     }
 
     async fn start(&self) -> Result<Arc<Worker>, WorkerStartError> {
-        let (setup, strikes) = (self.setup.clone(), Arc::clone(&self.strikes));
-        let started = Worker::start(&self.program, setup, strikes).await;
+        let shared = (Arc::clone(&self.strikes), Arc::clone(&self.figures));
+        let started = Worker::start(&self.program, self.setup.clone(), shared).await;
         self.starts_none.store(started.is_err(), Ordering::Release);
         started
     }

@@ -46,12 +46,14 @@ impl Inner {
             Blame::Overdue(_) => {
                 for running in culprits {
                     let patient = running.began.elapsed() >= PATIENCE;
-                    self.strikes.strike_overdue(&running.culprit, &how, patient);
+                    for culprit in &running.culprits {
+                        self.strikes.strike_overdue(culprit, &how, patient);
+                    }
                 }
             }
             Blame::Running => {
                 let loading = loads.values().map(|(culprit, _)| culprit.clone());
-                let computing = culprits.map(|running| running.culprit.clone());
+                let computing = culprits.flat_map(|running| running.culprits.iter().cloned());
                 self.strikes.blame(&computing.chain(loading).collect(), &how);
             }
             Blame::Nobody => {}
@@ -78,7 +80,7 @@ mod tests {
 
     use tokio::sync::oneshot;
 
-    use super::super::{Answer, Company, Layout, SharedMemory, Watched};
+    use super::super::{Answer, Company, Layout, SharedMemory, Watched, Windows};
     use super::*;
     use crate::strikes::{Culprit, Owned};
     use hospes_core::id::Digest;
@@ -90,7 +92,8 @@ mod tests {
         let end = || Watched::new(End::pair().expect("a pair").0).expect("a socket");
         let memory = SharedMemory::create(layout.bytes().expect("countable")).expect("memory");
         let ready = oneshot::channel().0;
-        Inner::new((end(), end()), (memory, layout), (Arc::default(), ready), 0)
+        let windows = Windows::new(layout, 1, Arc::default());
+        Inner::new((end(), end()), (memory, layout), (Arc::default(), ready), (windows, 0))
     }
 
     fn of(caller: u64) -> Culprit {
@@ -106,7 +109,7 @@ mod tests {
             let company = Arc::clone(&inner.company).try_read_owned().expect("nobody is alone");
             let running = Running {
                 window: job,
-                culprit: of(job.into()),
+                culprits: vec![of(job.into())],
                 began: Instant::now(),
                 answer,
                 left: false,

@@ -36,11 +36,34 @@ pub(super) struct Window<'w> {
     copied: usize,
     /// Computing time in nanoseconds, if the worker has reported it.
     pub(super) nanos: Option<u64>,
+    /// Its owner's rows of those that are computed in it, and all of them. The owner is charged for its own.
+    pub(super) part: (usize, usize),
+    since: Instant,
 }
 
 impl<'w> Window<'w> {
     pub(super) fn new(inner: &'w Arc<Inner>, number: u32) -> Self {
-        Self { inner, number, is_busy: false, written: 0, copied: 0, nanos: None }
+        let (part, since) = ((1, 1), Instant::now());
+        Self { inner, number, is_busy: false, written: 0, copied: 0, nanos: None, part, since }
+    }
+
+    pub(super) fn inner(&self) -> &'w Arc<Inner> {
+        self.inner
+    }
+
+    pub(super) fn number(&self) -> u32 {
+        self.number
+    }
+
+    /// Leaves the window to the batch that is computed in it, and returns it.
+    pub(super) fn leave_to_batch(mut self) {
+        self.is_busy = true;
+    }
+
+    /// The computing time so far in nanoseconds: what the worker has reported, but no more than the time since the window was taken.
+    pub(super) fn spent(&self) -> u64 {
+        let held = u64::try_from(self.since.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.nanos.map_or(held, |nanos| nanos.min(held))
     }
 
     /// Yields before `bytes` more are copied, if [`COPY_BYTES`] were copied since the last yield.
@@ -106,7 +129,9 @@ impl<'w> Window<'w> {
 impl Drop for Window<'_> {
     fn drop(&mut self) {
         if !self.is_busy {
-            self.inner.free(self.number, self.written > RESIDENT_BYTES, self.nanos);
+            let (own, all) = self.part;
+            let nanos = self.nanos.map(|nanos| nanos / all.max(1) as u64 * own as u64);
+            self.inner.free(self.number, self.written > RESIDENT_BYTES, nanos);
         }
     }
 }
@@ -124,7 +149,7 @@ pub(super) struct UnderWay<'w> {
 impl<'w> UnderWay<'w> {
     pub(super) fn begin(
         window: Window<'w>,
-        culprit: &Culprit,
+        culprits: Vec<Culprit>,
         company: Company,
         answer: oneshot::Sender<Answer>,
     ) -> Result<Self, RemoteError> {
@@ -134,10 +159,9 @@ impl<'w> UnderWay<'w> {
         if state.ended.is_some() {
             return Err(RemoteError::NotBegun);
         }
-        let culprit = culprit.clone();
         let (number, began) = (window.number, Instant::now());
         let running =
-            Running { window: number, culprit, began, answer, left: false, _company: company };
+            Running { window: number, culprits, began, answer, left: false, _company: company };
         state.running.insert(job, running);
         drop(state);
         Ok(Self { window, job, is_sent: false, is_over: false })
