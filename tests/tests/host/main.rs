@@ -70,6 +70,7 @@ mod permission;
 mod places;
 mod private;
 mod proxies;
+mod queues;
 mod readme;
 mod reference;
 mod refused;
