@@ -1,7 +1,7 @@
 //! The file's layout: that of safetensors, with every tensor at a multiple of 64 bytes.
 //!
-//! Eight bytes of length, a JSON header, data. The header has `__metadata__`, and for every tensor its type, shape and place. Tensors follow
-//! each other without holes, as readers of safetensors demand. So what fills up to the next multiple of 64 is a tensor too, `padding.N`.
+//! Eight bytes of length, a JSON header, data. The header has `__metadata__`, and for every tensor its type, shape and place.
+//! Tensors follow each other without holes, as readers of safetensors demand. So what fills up to the next multiple of 64 is a tensor too, `padding.N`.
 
 use std::collections::BTreeMap;
 use std::fmt;

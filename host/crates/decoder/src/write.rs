@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::config::Config;
 use super::container::{ALIGNMENT, CONFIG, Element, FILE_BYTES_MAX, METADATA, PADDING};
-use super::decoder::{BLOCKS, SCALES, TEMPLATE, TOKENIZER};
+use super::decoder::{BLOCKS, SCALES, TEMPLATE, TEMPLATE_BYTES_MAX, TOKENIZER};
 use super::parts::{Part, Shape, parts};
 use super::quantise::Encoded;
 use super::refused::{ConfigRefused, TokenizerRefused};
@@ -36,6 +36,8 @@ pub enum WriteError<E: Error + 'static> {
     Config(#[from] ConfigRefused),
     #[error("the model's tokenizer is refused")]
     Tokenizer(#[from] TokenizerRefused),
+    #[error("the chat template has {bytes} bytes, more than the {TEMPLATE_BYTES_MAX} allowed")]
+    TemplateTooLarge { bytes: usize },
     #[error(transparent)]
     Weights(E),
     #[error("tensor `{name}` has {found} bytes instead of {wanted}")]
@@ -60,6 +62,9 @@ pub fn write<W: Weights>(
 ) -> Result<u64, WriteError<W::Error>> {
     config.check()?;
     tokenizer::check(tokenizer.as_bytes(), config.vocabulary)?;
+    if let Some(template) = template.filter(|template| template.len() > TEMPLATE_BYTES_MAX) {
+        return Err(WriteError::TemplateTooLarge { bytes: template.len() });
+    }
     let parts = parts(config);
     let mut places = Places::default();
     for part in &parts {
