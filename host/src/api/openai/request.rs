@@ -47,6 +47,7 @@ const MESSAGE: MemberRules = &[
     ("reasoning_content", Rule::Newer(&[Plain::Empty])),
     ("reasoning", Rule::Newer(&[Plain::Empty])),
     ("annotations", Rule::Only(&[Plain::Empty])),
+    ("parsed", Rule::Ignored),
     ("audio", Rule::Only(&[])),
     ("function_call", Rule::Only(&[])),
     ("refusal", Rule::Only(&[])),
@@ -71,7 +72,9 @@ const CALL: MemberRules = &[
     ("index", Rule::Ignored),
 ];
 
-const CALLED: MemberRules = &[("name", Rule::Read), ("arguments", Rule::Read)];
+/// OpenAI's client for Python sends back what it has parsed.
+const CALLED: MemberRules =
+    &[("name", Rule::Read), ("arguments", Rule::Read), ("parsed_arguments", Rule::Ignored)];
 
 /// A request for a turn of a conversation.
 #[derive(Debug)]

@@ -93,7 +93,7 @@ pub(super) fn read(wire: &[u8]) -> Result<Wanted, Refusal> {
     newer = newer.or(beyond);
     let (options, beyond) = options(&members)?;
     newer = newer.or(beyond);
-    let repeated = repeated(&members, instructions, &options)?;
+    let repeated = repeated(&members, instructions.as_deref(), &options)?;
     let model = members.need("model", "a text")?;
     let stream: Option<bool> = members.get("stream", "true or false")?;
     let asked = Asked { model, speech: Speech::Turns(turns), options, newer };
@@ -160,7 +160,7 @@ fn logprobs(members: &Members<'_>) -> Result<Option<u8>, Refusal> {
 /// What the response repeats of the request: what was used, which is not all that was sent.
 fn repeated(
     members: &Members<'_>,
-    instructions: Option<String>,
+    instructions: Option<&str>,
     options: &Options,
 ) -> Result<Json, Refusal> {
     let tool = |tool: &Tool| {

@@ -60,7 +60,7 @@ impl Encode {
             ("status", json!(status)),
             ("error", Json::Null),
             ("incomplete_details", json!(cut)),
-            ("output", json!(output)),
+            ("output", Json::Array(output)),
             ("usage", usage.map_or(Json::Null, used)),
         ];
         for (name, value) in members {

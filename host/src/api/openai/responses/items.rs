@@ -20,8 +20,13 @@ const MESSAGE: MemberRules = &[
     ("end_turn", Rule::Ignored),
 ];
 
-const CALL: MemberRules =
-    &[("call_id", Rule::Read), ("name", Rule::Read), ("arguments", Rule::Read)];
+/// OpenAI's client for Python sends back what it has parsed.
+const CALL: MemberRules = &[
+    ("call_id", Rule::Read),
+    ("name", Rule::Read),
+    ("arguments", Rule::Read),
+    ("parsed_arguments", Rule::Ignored),
+];
 
 const OUTPUT: MemberRules = &[("call_id", Rule::Read), ("output", Rule::Read)];
 
@@ -38,6 +43,7 @@ const PART: MemberRules = &[
     ("text", Rule::Read),
     ("annotations", Rule::Ignored),
     ("logprobs", Rule::Ignored),
+    ("parsed", Rule::Ignored),
     ("image_url", Rule::Read),
     ("file_id", Rule::Read),
     ("file_data", Rule::Read),

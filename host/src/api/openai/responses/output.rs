@@ -193,7 +193,11 @@ impl Output {
     /// All items, of which the last may have been cut short.
     pub(super) fn whole(&self) -> Vec<Json> {
         let last = self.items.len().saturating_sub(1);
-        let status = |place| if place == last { self.status() } else { "completed" };
+        let status = |place| match place == last {
+            true if self.is_open => "incomplete",
+            true => self.status(),
+            false => "completed",
+        };
         (0..self.items.len()).map(|place| self.item(place, status(place))).collect()
     }
 }

@@ -49,35 +49,41 @@ function request() {
   return body;
 }
 
-/** Shows the answer as it comes; returns its text. */
+/** Shows the answer as it comes, at most once a frame; returns its text. */
 async function answer(response) {
   const article = show("assistant", "");
-  let thoughts = null;
-  const said = document.createElement("span");
+  const details = document.createElement("details");
+  const summary = document.createElement("summary");
+  const [thoughts, said] = [document.createElement("span"), document.createElement("span")];
+  summary.textContent = "Reasoning";
+  details.append(summary, thoughts);
   article.append(said);
-  for await (const data of events(response)) {
-    if (data === "[DONE]") break;
-    const event = JSON.parse(data);
-    if (event.error) throw new Error(event.error.message);
-    if (event.usage) {
-      element("usage").textContent = `${event.usage.prompt_tokens} + ${event.usage.completion_tokens} tokens`;
-    }
-    const delta = event.choices[0]?.delta ?? {};
-    if (delta.reasoning_content) {
-      if (!thoughts) {
-        const details = document.createElement("details");
-        const summary = document.createElement("summary");
-        summary.textContent = "Reasoning";
-        thoughts = document.createElement("span");
-        details.append(summary, thoughts);
-        article.prepend(details);
-      }
-      thoughts.textContent += delta.reasoning_content;
-    }
-    if (delta.content) said.textContent += delta.content;
+  let [reasoning, text, frame] = ["", "", 0];
+  const draw = () => {
+    frame = 0;
+    if (reasoning && !details.isConnected) article.prepend(details);
+    thoughts.textContent = reasoning;
+    said.textContent = text;
     article.scrollIntoView({ block: "end" });
+  };
+  try {
+    for await (const data of events(response)) {
+      if (data === "[DONE]") break;
+      const event = JSON.parse(data);
+      if (event.error) throw new Error(event.error.message);
+      if (event.usage) {
+        element("usage").textContent = `${event.usage.prompt_tokens} + ${event.usage.completion_tokens} tokens`;
+      }
+      const delta = event.choices[0]?.delta ?? {};
+      reasoning += delta.reasoning_content ?? "";
+      text += delta.content ?? "";
+      frame ||= requestAnimationFrame(draw);
+    }
+  } finally {
+    cancelAnimationFrame(frame);
+    draw();
   }
-  return said.textContent;
+  return text;
 }
 
 async function send() {
