@@ -217,7 +217,11 @@ fn a_response_that_fails_midway_says_what_there_was() {
         (&response["status"], &response["error"]["code"]),
         (&json!("failed"), &json!("plugin-failed"))
     );
-    assert_eq!(response["output"][0]["content"][0]["text"], "a");
+    let message = &response["output"][0];
+    assert_eq!(
+        (&message["status"], &message["content"][0]["text"]),
+        (&json!("incomplete"), &json!("a"))
+    );
     let long = json!({"code": "context_length_exceeded", "message": "too long"}).to_string();
     let refused = respond(&talk, &script(&json!({"refuse": long}), &json!({"stream": true})));
     assert_eq!(
