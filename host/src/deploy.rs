@@ -12,6 +12,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use jiff::Timestamp;
 use semver::Version;
 use serde::{Deserialize, Serialize};
 use tokio::sync::OnceCell;
@@ -25,7 +26,7 @@ use crate::id::{AccountName, Digest, ModelName, Party};
 use crate::inference::{LoadError, Trial, TrialError};
 use crate::sandbox::{Declared, Graphs, Guest, SandboxError};
 use crate::state::accounts::Caller;
-use crate::state::deployments::{Deployment, Describe, ResolveError, Statistics};
+use crate::state::deployments::{Deployment, Describe, Reference, ResolveError, Statistics};
 use crate::store::{StoreError, Table};
 
 use models::{Backends, Models, backends, joined};
@@ -244,8 +245,8 @@ pub fn unload(host: &Host, model: &ModelName) -> Result<(), DeployError> {
                 Some(kept) => Publication { bytes, withdrawn: true, ..kept },
                 // Its record has become unreadable.
                 None => {
-                    let withdrawn = true;
-                    Publication { model, version, bundle, bytes, backends, joined, withdrawn }
+                    let (at, withdrawn) = (None, true);
+                    Publication { model, version, bundle, at, bytes, backends, joined, withdrawn }
                 }
             });
         }
@@ -265,6 +266,9 @@ struct Publication {
     model: ModelName,
     version: Version,
     bundle: Digest,
+    /// When these bytes were first published. Absent from older records.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    at: Option<Timestamp>,
     /// Size of the bundle in bytes. Absent from older records.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     bytes: Option<u64>,
@@ -302,10 +306,14 @@ fn authorise(
     }
     let manifest = bundle.manifest();
     let model = ModelName { publisher: account.name.clone(), label: manifest.name.clone() };
+    let digest = bundle.digest();
+    let before = host.deployments.version(&model, &Reference::Digest(*digest)).ok();
+    let before = before.filter(|live| *live.version() == manifest.version);
     let publication = Publication {
         model,
         version: manifest.version.clone(),
-        bundle: *bundle.digest(),
+        bundle: *digest,
+        at: before.map_or_else(|| Some(host.clock().now()), |live| live.published_at()),
         bytes: Some(bundle.bytes().len() as u64),
         backends: Backends::new(),
         joined: BTreeSet::new(),
@@ -348,6 +356,7 @@ fn stage(
         model: publication.model.clone(),
         version: publication.version.clone(),
         digest: publication.bundle,
+        published_at: publication.at,
         publisher: *bundle.publisher(),
         manifest: bundle.manifest().clone(),
         training: bundle.extras().provenance().map(Provenance::summary),
@@ -404,6 +413,7 @@ fn kept(
         model: model.clone(),
         version: version.clone(),
         bundle,
+        at: None,
         bytes: None,
         backends: Backends::new(),
         joined: BTreeSet::new(),

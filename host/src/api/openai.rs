@@ -1,32 +1,41 @@
 //! OpenAI's API, `/v1/…`, for models that export the matching interfaces of `hospes:plugin`. A model is `publisher/model` or
 //! `publisher/model@version`.
 //!
-//! Tables in `request` and `embeddings` list every member and its meaning: none is silently ignored.
+//! The tables of each endpoint list every member and its meaning: none is silently ignored. `asked` is what they have in common and `told`
+//! what models answer, whichever version of an interface they export.
 
+mod aim;
+mod asked;
 mod chat;
+mod completion;
+mod converse;
 mod embeddings;
+mod gathered;
 mod members;
 mod models;
+mod options;
 mod request;
+mod rerank;
+mod responses;
+mod told;
+mod tools;
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use serde::Deserialize;
 use serde_json::json;
 
-use self::members::Refusal;
+use self::aim::{Called, fault, permits};
 use super::answer::{Answer, answer_of, json_answer};
-use super::calls::{Done, Front, NoAnswer};
+use super::calls::{Done, NoAnswer};
 use super::problem::{Problem, ProblemKind, SAYING_MORE};
-use crate::admission::READ_HERE_BYTES_MAX;
 use crate::host::Host;
 use crate::id::ModelName;
 use crate::invoke::InvokeError;
-use crate::state::deployments::{Reference, ResolveError, Target};
-use crate::value::parse::without_bom;
+use crate::outcome::RefusalJson;
+use crate::state::deployments::{Reference, ResolveError};
 
 /// Answers `/v1/…`; `segments` follow `/v1`.
 pub(super) async fn route(
@@ -39,12 +48,15 @@ pub(super) async fn route(
         (&Method::GET, ["models"]) => models::list(host, &request).await,
         (&Method::GET, ["models", rest @ ..]) => models::show(host, rest, &request),
         (&Method::POST, ["embeddings"]) => embeddings::embed(host, request).await,
-        (&Method::POST, ["chat", "completions"]) => chat::chat(host, request).await,
-        (&Method::POST, ["completions"]) => chat::complete(host, request).await,
-        (_, ["models", ..] | ["embeddings"] | ["chat", "completions"] | ["completions"]) => {
-            Err(Problem::new(ProblemKind::MethodNotAllowed, "this method is not allowed here"))
+        (&Method::POST, ["chat", "completions"]) => converse::chat(host, request).await,
+        (&Method::POST, ["completions"]) => converse::complete(host, request).await,
+        (&Method::POST, ["responses"]) => converse::respond(host, request).await,
+        (&Method::POST, ["responses", "input_tokens"]) => converse::count(host, request).await,
+        (&Method::POST, ["rerank"]) => rerank::rank(host, request).await,
+        (_, segments) if methods(segments).is_empty() => {
+            Err(Problem::new(ProblemKind::NotFound, "there is no such endpoint here"))
         }
-        _ => Err(Problem::new(ProblemKind::NotFound, "there is no such endpoint here")),
+        _ => Err(Problem::new(ProblemKind::MethodNotAllowed, "this method is not allowed here")),
     };
     answered.unwrap_or_else(error)
 }
@@ -53,7 +65,12 @@ pub(super) async fn route(
 pub(super) fn methods(segments: &[&str]) -> &'static [&'static str] {
     match segments {
         ["models", ..] => &["GET"],
-        ["embeddings"] | ["chat", "completions"] | ["completions"] => &["POST"],
+        ["chat", "completions"]
+        | ["completions"]
+        | ["responses"]
+        | ["responses", "input_tokens"]
+        | ["embeddings"]
+        | ["rerank"] => &["POST"],
         _ => &[],
     }
 }
@@ -72,8 +89,12 @@ fn error(problem: Problem) -> Answer {
     Response::from_parts(error, body)
 }
 
+/// Member of a problem: the code that OpenAI's clients look for, where it is not the kind's.
+const CODE: &str = "openai-code";
+
 fn error_json(problem: &Problem) -> serde_json::Value {
     let (code, status, _) = problem.kind().parts();
+    let code = problem.member(CODE).cloned().unwrap_or_else(|| code.into());
     let class = match status {
         StatusCode::UNAUTHORIZED => "authentication_error",
         StatusCode::FORBIDDEN => "permission_error",
@@ -87,13 +108,6 @@ fn error_json(problem: &Problem) -> serde_json::Value {
 
 fn invalid(detail: impl Into<String>) -> Problem {
     Problem::new(ProblemKind::InvalidRequest, detail)
-}
-
-/// The address of `function` of the model with this name.
-fn target(host: &Host, model: &str, function: &str) -> Result<Target, Problem> {
-    let (name, reference) = named(host, model)?;
-    let function = function.parse().map_err(|_| unknown(model))?;
-    Ok(Target { model: name, reference, function })
 }
 
 /// The model and its version. A bare name means a model of the operator's default publisher, if there is one.
@@ -112,52 +126,6 @@ fn named(host: &Host, model: &str) -> Result<(ModelName, Reference), Problem> {
             .and_then(|publisher| Some(ModelName { publisher, label: name.parse().ok()? })),
     };
     Ok((name.ok_or_else(|| unknown(model))?, reference))
-}
-
-/// Rejects a body if its sender may not call the named model, after parsing only that name. A small body is parsed first and checked only
-/// if something is wrong with it: see [`fault`].
-async fn permits(
-    front: &Front<'_>,
-    host: &Host,
-    wire: &Bytes,
-    (interface, function): (&str, &str),
-) -> Result<(), Problem> {
-    if wire.len() <= READ_HERE_BYTES_MAX {
-        return Ok(());
-    }
-    // Other errors are reported when the body is parsed.
-    let Some(model) = model_of(front, wire).await? else { return Ok(()) };
-    let target = target(host, &model, function)?;
-    front.permits(&target).await.map_err(|error| refused(&model, interface, error))
-}
-
-/// The error for a malformed body. Callers who may not call its model get the refusal instead.
-async fn fault(
-    front: &Front<'_>,
-    host: &Host,
-    (wire, wrong): (&Bytes, Refusal),
-    (interface, function): (&str, &str),
-) -> Problem {
-    let model = match model_of(front, wire).await {
-        Ok(Some(model)) => model,
-        Ok(None) => return wrong.into(),
-        Err(problem) => return problem,
-    };
-    match target(host, &model, function) {
-        Ok(target) => refused(&model, interface, front.fault(&target, wrong).await),
-        Err(problem) => problem,
-    }
-}
-
-/// The model that a body names, if any.
-async fn model_of(front: &Front<'_>, wire: &Bytes) -> Result<Option<String>, Problem> {
-    #[derive(Deserialize)]
-    struct Named {
-        model: String,
-    }
-    let whole = wire.clone();
-    let read = move || serde_json::from_slice::<Named>(without_bom(&whole)).ok();
-    Ok(front.apart(wire.len(), read).await?.map(|named| named.model))
 }
 
 fn unknown(model: &str) -> Problem {
@@ -182,14 +150,89 @@ fn refused(model: &str, interface: &str, error: NoAnswer) -> Problem {
 }
 
 /// The response of a call that ran.
-fn answer(done: Done, media: &'static str) -> Answer {
+fn answer(done: Done, media: &'static str, said: Said) -> Answer {
     let mut answer = match done.result {
         Ok(reply) => match reply.into_answer() {
             Ok(bytes) => answer_of(bytes, media),
-            Err(refusal) => error(Problem::plugin_refused(&refusal)),
+            Err(refusal) => error(said.problem(&refusal)),
         },
         Err(failure) => error(Problem::from(failure)),
     };
     done.papers.accompany(answer.headers_mut());
     answer
+}
+
+/// How a plugin refuses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Said {
+    /// In words.
+    Words,
+    /// With a code, as version 0.2 of the interfaces says; otherwise in words.
+    Code,
+}
+
+impl Said {
+    fn problem(self, refusal: &RefusalJson) -> Problem {
+        let coded = (self == Said::Code).then(|| coded(refusal)).flatten();
+        coded.unwrap_or_else(|| Problem::plugin_refused(refusal))
+    }
+}
+
+/// The problem of a refusal that is a JSON object in a text; `None` if it is something else.
+fn coded(refusal: &RefusalJson) -> Option<Problem> {
+    #[derive(Deserialize)]
+    struct Coded {
+        code: String,
+        message: String,
+        param: Option<String>,
+    }
+    let text: String = serde_json::from_slice(&refusal.0).ok()?;
+    let Coded { code, message, param } = serde_json::from_str(&text).ok()?;
+    let kind = match code.as_str() {
+        "invalid" | "unsupported" | "context_length_exceeded" => ProblemKind::InvalidRequest,
+        "tokens_spent" => ProblemKind::LimitReached,
+        "busy" => ProblemKind::Busy,
+        "deadline" => ProblemKind::PluginDeadline,
+        _ => return None,
+    };
+    let problem = Problem::new(kind, message);
+    let problem = match param {
+        Some(param) => problem.with("param", param),
+        None => problem,
+    };
+    Some(match code.as_str() {
+        "unsupported" | "context_length_exceeded" => problem.with(CODE, code),
+        _ => problem,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn problem(text: &str) -> serde_json::Value {
+        let refusal = RefusalJson(json!(text).to_string().into_bytes().into());
+        error_json(&Said::Code.problem(&refusal))["error"].clone()
+    }
+
+    #[test]
+    fn a_refusal_with_a_known_code_is_an_error_of_openai_s() {
+        let long =
+            r#"{"code": "context_length_exceeded", "message": "too long", "param": "messages"}"#;
+        let long = problem(long);
+        assert_eq!(long["code"], "context_length_exceeded");
+        assert_eq!(long["type"], "invalid_request_error");
+        assert_eq!((&long["param"], &long["message"]), (&json!("messages"), &json!("too long")));
+        let busy = problem(r#"{"code": "busy", "message": "later"}"#);
+        assert_eq!((&busy["code"], &busy["type"]), (&json!("busy"), &json!("api_error")));
+        let spent = problem(r#"{"code": "tokens_spent", "message": "none left"}"#);
+        assert_eq!(spent["type"], "rate_limit_error");
+        for words in ["no", r#"{"code": "other", "message": "x"}"#, "{}"] {
+            let refused = problem(words);
+            assert_eq!(
+                (&refused["code"], &refused["message"]),
+                (&json!("plugin-refused"), &json!(words))
+            );
+        }
+    }
 }

@@ -1,5 +1,6 @@
 //! OpenAPI 3.1 documents for each model and for the host's own routes, and a page to try them in the browser.
 
+mod chat;
 mod host;
 mod model;
 mod page;
@@ -19,6 +20,7 @@ use super::{Audience, body, compression, functions, public};
 use crate::host::Host;
 use crate::state::deployments::{Deployment, Document, PLAIN};
 
+pub(super) use chat::chat;
 pub(super) use page::{asset, page};
 
 /// Longer documents are decompressed off the serving threads.

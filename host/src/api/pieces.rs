@@ -32,6 +32,9 @@ pub(super) const UNBUFFERED: HeaderValue = HeaderValue::from_static("no");
 /// The error in a stream that fails after its status was sent.
 pub(super) type Failed = fn(&Problem) -> Option<Bytes>;
 
+/// The same, which may know what was sent.
+type Failing = Box<dyn Fn(&Problem) -> Option<Bytes> + Send>;
+
 /// The first result of a streaming call.
 pub(super) enum Begun {
     /// It ended before anything was sent.
@@ -55,10 +58,10 @@ impl Running {
     pub(super) async fn begin(
         self,
         media: &'static str,
-        failed: Failed,
+        failed: impl Fn(&Problem) -> Option<Bytes> + Send + 'static,
     ) -> Result<Begun, NoAnswer> {
         let silence = (media == EVENTS).then_some(self.keep_alive);
-        let begun = self.begin_body(failed, HeaderMap::new, silence).await?;
+        let begun = self.begin_body(Box::new(failed), HeaderMap::new, silence).await?;
         Ok(match begun {
             Begun::Done(done) => Begun::Done(done),
             Begun::Streams(mut answer) => {
@@ -77,12 +80,12 @@ impl Running {
         failed: Failed,
         trailers: impl Fn() -> HeaderMap + Send + 'static,
     ) -> Result<Begun, NoAnswer> {
-        self.begin_body(failed, trailers, None).await
+        self.begin_body(Box::new(failed), trailers, None).await
     }
 
     async fn begin_body(
         mut self,
-        failed: Failed,
+        failed: Failing,
         trailers: impl Fn() -> HeaderMap + Send + 'static,
         silence: Option<Duration>,
     ) -> Result<Begun, NoAnswer> {
@@ -130,7 +133,7 @@ struct State {
     running: Option<Running>,
     /// The trailers, when everything has been sent.
     last: Option<Papers>,
-    failed: Failed,
+    failed: Failing,
     /// The response's own trailers.
     trailers: Box<dyn Fn() -> HeaderMap + Send>,
     /// Silence after which a comment is sent; `None` without comments.

@@ -47,6 +47,7 @@ pub struct Deployment {
     pub(crate) model: ModelName,
     pub(crate) version: Version,
     pub(crate) digest: Digest,
+    pub(crate) published_at: Option<Timestamp>,
     pub(crate) publisher: Party,
     pub(crate) manifest: Manifest,
     /// The training that its bundle's provenance describes.
@@ -80,6 +81,11 @@ impl Deployment {
     /// The bundle's digest, which agreements name.
     pub fn digest(&self) -> &Digest {
         &self.digest
+    }
+
+    /// When it was published; `None` if its record is older than hosts that write it down.
+    pub fn published_at(&self) -> Option<Timestamp> {
+        self.published_at
     }
 
     /// The party that signed the bundle.

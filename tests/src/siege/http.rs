@@ -185,6 +185,11 @@ impl Sender<'_> {
             r#"{{"model":"acme/parrot","prompt":"a","stop":[{}"a"]}}"#,
             r#""a","#.repeat(10_000)
         );
+        let items = format!(r#"{{"model":"acme/parrot","input":{}}}"#, "[".repeat(50_000));
+        let documents = format!(
+            r#"{{"model":"acme/parrot","query":"a","documents":[{}"a"]}}"#,
+            r#""a","#.repeat(10_000)
+        );
         let rows = [
             ("deeply nested messages", "/v1/chat/completions", deep.as_str(), 400),
             (
@@ -202,6 +207,8 @@ impl Sender<'_> {
             ("10,000 stops", "/v1/completions", stops.as_str(), 400),
             ("no such model", "/v1/completions", r#"{"model":"acme/nobody","prompt":"a"}"#, 404),
             ("an invalid model name", "/v1/embeddings", r#"{"model":"../../x","input":"a"}"#, 404),
+            ("deeply nested items", "/v1/responses", items.as_str(), 400),
+            ("10,000 documents", "/v1/rerank", documents.as_str(), 400),
             (
                 "tools",
                 "/v1/chat/completions",

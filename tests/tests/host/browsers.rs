@@ -42,8 +42,10 @@ impl Scene {
 const ALLOWED: &str = "access-control-allow-origin";
 
 /// A path of each kind, with responses of every kind.
-const PATHS: [&str; 7] = [
+const PATHS: [&str; 9] = [
     "/v1/chat/completions",
+    "/v1/responses",
+    "/v1/rerank",
     "/v1/models",
     "/v2/models/acme/echo/infer",
     "/acme/echo/echo-u8",

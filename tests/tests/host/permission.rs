@@ -147,6 +147,7 @@ fn openai_s_bodies_are_read_for_the_model_s_name_before_all_else() {
         ("/v1/embeddings", "acme/semantic-search"),
         ("/v1/chat/completions", "acme/parrot"),
         ("/v1/completions", "acme/parrot"),
+        ("/v1/responses", "acme/parrot"),
     ] {
         for padding in [0, LONG_BYTES] {
             let of = format!("{path}, {padding} more");

@@ -67,6 +67,7 @@ fn seeds() -> Vec<Seed> {
         seed("/acme/herald/-/echo?x=%2F", "content-type: text/plain\r\nx-a: b\r\n", b"some text"),
         seed("/v1/chat/completions", json, br#"{"model":"acme/parrot","messages":[{"role":"user","content":[{"type":"text","text":"a b c"}]}],"stream":true,"stop":["c"],"max_tokens":2}"#),
         seed("/v1/completions", json, br#"{"model":"acme/parrot","prompt":"a b c","temperature":0.5}"#),
+        seed("/v1/responses", json, br#"{"model":"acme/parrot","input":[{"role":"user","content":[{"type":"input_text","text":"a b c"}]}],"stream":true,"tools":[{"type":"x"}],"text":{"format":{"type":"text"}}}"#),
         seed("/v1/embeddings", json, br#"{"model":"acme/none","input":["a","b"],"encoding_format":"base64"}"#),
         seed("/api/agreements", json, br#"{"payload":"e30=","payloadType":"x","signatures":[{"keyid":"a","sig":"AA=="}]}"#),
     ];

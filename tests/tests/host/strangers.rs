@@ -9,10 +9,13 @@ use serde_json::Value;
 use system_tests::{HostProcess, Http2, TestHost};
 
 /// Routes of other protocols that need a key, which the host's own OpenAPI document does not list.
-const OTHER_FRONTS: [&str; 14] = [
+const OTHER_FRONTS: [&str; 17] = [
     "/v1/embeddings",
     "/v1/chat/completions",
     "/v1/completions",
+    "/v1/responses",
+    "/v1/responses/input_tokens",
+    "/v1/rerank",
     "/v2/models/acme/m/infer",
     "/v2/models/acme/m/versions/1/infer",
     "/v2/models/acme/m/generate",

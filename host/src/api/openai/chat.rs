@@ -1,269 +1,174 @@
-//! `POST /v1/chat/completions` and `POST /v1/completions`, for models that export `hospes:plugin/chat`.
+//! Responses of `/v1/chat/completions`.
 
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Mutex, MutexGuard};
 
-use bytes::Bytes;
-use http::Request;
-use hyper::body::Incoming;
 use serde_json::{Value as Json, json};
 
-use super::request::{self, Conversation};
-use super::{Answer, Problem, answer, error_json, fault, permits, refused, target};
-use crate::api::calls::Front;
-use crate::api::pieces::{Begun, EVENTS, event};
-use crate::call::Payload;
+use super::converse::{Frame, suits};
+use super::gathered::{Gathered, logprobs, used};
+use super::told::{Course, Piece, Usage};
+use crate::api::pieces::event;
 use crate::call::pieces::PieceEncoder;
-use crate::host::Host;
-use crate::id::CallId;
-use crate::sandbox::FunctionType;
 use crate::state::deployments::Function;
-use crate::value::{Case, Field, Type, Value};
-
-/// The export that a chat model needs (`wit/plugin.wit`).
-pub(super) const INTERFACE: &str = "hospes:plugin/chat@0.1.0";
-const FUNCTION: &str = "complete";
-
-/// The response's format.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Shape {
-    Chat,
-    Completion,
-}
-
-/// Answers one request for a turn of a conversation.
-pub(super) async fn chat(host: &Arc<Host>, request: Request<Incoming>) -> Result<Answer, Problem> {
-    converse(host, request, Shape::Chat).await
-}
-
-/// Answers one request for the continuation of a prompt.
-pub(super) async fn complete(
-    host: &Arc<Host>,
-    request: Request<Incoming>,
-) -> Result<Answer, Problem> {
-    converse(host, request, Shape::Completion).await
-}
-
-async fn converse(
-    host: &Arc<Host>,
-    request: Request<Incoming>,
-    shape: Shape,
-) -> Result<Answer, Problem> {
-    let (parts, body) = request.into_parts();
-    let front = Front::open(host, &parts.headers)?;
-    let wire = front.intake().read(&parts.headers, body).await?;
-    permits(&front, host, &wire, (INTERFACE, FUNCTION)).await?;
-    let whole = wire.clone();
-    let asked = front.apart(wire.len(), move || match shape {
-        Shape::Chat => request::chat(&whole),
-        Shape::Completion => request::completion(&whole),
-    });
-    let asked = match asked.await? {
-        Ok(asked) => asked,
-        Err(wrong) => {
-            return Err(fault(&front, host, (&wire, wrong), (INTERFACE, FUNCTION)).await);
-        }
-    };
-    let Conversation { model, stream, include_usage, values } = asked;
-    let target = target(host, &model, FUNCTION)?;
-    let encode = Arc::new(Encode {
-        shape,
-        id: front.id(),
-        model: model.clone(),
-        created: host.clock().now().as_second(),
-        stream,
-        include_usage,
-        told: Mutex::default(),
-    });
-    let running = front.stream(target, Payload::Values { wire, values }, encode);
-    let begun = running.begin(EVENTS, failed).await;
-    match begun.map_err(|error| refused(&model, INTERFACE, error))? {
-        Begun::Streams(answer) => Ok(answer),
-        Begun::Done(done) => Ok(answer(done, if stream { EVENTS } else { "application/json" })),
-    }
-}
-
-/// The error in a stream that fails after it has begun.
-fn failed(problem: &Problem) -> Option<Bytes> {
-    Some(event(error_json(problem).to_string().as_bytes()).into())
-}
+use crate::value::{Type, Value};
 
 /// Serialises the pieces of one response.
 #[derive(Debug)]
-struct Encode {
-    shape: Shape,
-    id: CallId,
-    model: String,
-    created: i64,
+pub(super) struct Encode {
+    frame: Frame,
     stream: bool,
     include_usage: bool,
+    /// Whether the client wants log probabilities.
+    logprobs: bool,
     told: Mutex<Told>,
 }
 
 /// The response so far.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Told {
+    course: Course,
+    answers: Vec<Answer>,
+}
+
+#[derive(Debug, Default)]
+struct Answer {
     began: bool,
-    /// The text, if it is sent as a whole.
-    text: String,
-    summary: Option<Summary>,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Summary {
-    finish: &'static str,
-    prompt: u32,
-    completion: u32,
-}
-
-/// `piece` of the interface.
-fn piece() -> Type {
-    let field = |name: &str, ty| Field { name: name.into(), ty };
-    let finish = Type::Enum(["stop", "length"].map(Arc::from).into());
-    let summary = Type::Record(
-        [
-            field("finish", finish),
-            field("prompt-tokens", Type::U32),
-            field("completion-tokens", Type::U32),
-        ]
-        .into(),
-    );
-    Type::Variant(
-        [
-            Case { name: "text".into(), ty: Some(Type::String) },
-            Case { name: "end".into(), ty: Some(summary) },
-        ]
-        .into(),
-    )
-}
-
-impl PieceEncoder for Encode {
-    fn suits(&self, function: &Function) -> Result<(), String> {
-        match function.signature().signature() {
-            FunctionType::Stream { element, fallible: true, .. } if *element == piece() => Ok(()),
-            _ => Err(format!("The model `{}` does not export `{INTERFACE}`.", self.model)),
-        }
-    }
-
-    fn piece(&self, value: &Value, element: &Type) -> Result<Vec<u8>, String> {
-        if *element != piece() {
-            return Err(
-                "the agreement does not let out what an answer of this endpoint needs".to_owned()
-            );
-        }
-        let mut told = self.told();
-        match value {
-            Value::Variant(0, Some(text)) => {
-                let Value::String(text) = &**text else { return Err(wrong()) };
-                if !self.stream {
-                    told.text.push_str(text);
-                    return Ok(Vec::new());
-                }
-                let mut out = Vec::new();
-                if !std::mem::replace(&mut told.began, true) && self.shape == Shape::Chat {
-                    let first = json!({"role": "assistant", "content": ""});
-                    out = self
-                        .chunk(&json!([{"index": 0, "delta": first, "finish_reason": null}]), None);
-                }
-                out.extend(self.chunk(&self.part(text, None), None));
-                Ok(out)
-            }
-            Value::Variant(1, Some(summary)) => {
-                told.summary = Some(read(summary).ok_or_else(wrong)?);
-                Ok(Vec::new())
-            }
-            _ => Err(wrong()),
-        }
-    }
-
-    fn end(&self) -> Result<Vec<u8>, String> {
-        let told = self.told();
-        let summary = told.summary.ok_or("the plugin did not say how its answer ended")?;
-        if !self.stream {
-            return Ok(self.whole(&told.text, summary).to_string().into_bytes());
-        }
-        let mut out = self.chunk(&self.part("", Some(summary.finish)), None);
-        if self.include_usage {
-            out.extend(self.chunk(&json!([]), Some(summary)));
-        }
-        out.extend_from_slice(b"data: [DONE]\n\n");
-        Ok(out)
-    }
-}
-
-fn wrong() -> String {
-    "a piece of the answer is not what its type says".to_owned()
-}
-
-fn read(summary: &Value) -> Option<Summary> {
-    let Value::Record(members) = summary else { return None };
-    let [Value::Enum(finish), Value::U32(prompt), Value::U32(completion)] = members.as_slice()
-    else {
-        return None;
-    };
-    let finish = *["stop", "length"].get(*finish as usize)?;
-    Some(Summary { finish, prompt: *prompt, completion: *completion })
+    /// What is sent as a whole.
+    gathered: Gathered,
 }
 
 impl Encode {
+    pub(super) fn new(
+        frame: Frame,
+        (stream, include_usage): (bool, bool),
+        logprobs: bool,
+        course: (Course, usize),
+    ) -> Self {
+        let (course, answers) = course;
+        let answers = std::iter::repeat_with(Answer::default).take(answers).collect();
+        let told = Mutex::new(Told { course, answers });
+        Self { frame, stream, include_usage, logprobs, told }
+    }
+
     fn told(&self) -> MutexGuard<'_, Told> {
         self.told.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
-    /// The choices of an event: more text, or the finish reason.
-    fn part(&self, text: &str, finish: Option<&str>) -> Json {
-        match self.shape {
-            Shape::Chat => {
-                let delta = if finish.is_some() { json!({}) } else { json!({"content": text}) };
-                json!([{"index": 0, "delta": delta, "finish_reason": finish}])
-            }
-            Shape::Completion => {
-                json!([{"index": 0, "text": text, "logprobs": null, "finish_reason": finish}])
-            }
-        }
-    }
-
-    fn chunk(&self, choices: &Json, usage: Option<Summary>) -> Vec<u8> {
-        let mut chunk = self.frame(match self.shape {
-            Shape::Chat => "chat.completion.chunk",
-            Shape::Completion => "text_completion",
-        });
-        chunk["choices"] = choices.clone();
+    fn chunk(&self, choices: Json, usage: Option<Usage>) -> Vec<u8> {
+        let mut chunk = self.frame.begin("chatcmpl", "chat.completion.chunk");
+        chunk["choices"] = choices;
         if self.include_usage {
             chunk["usage"] = usage.map_or(Json::Null, used);
         }
         event(chunk.to_string().as_bytes())
     }
 
-    fn whole(&self, text: &str, summary: Summary) -> Json {
-        let finish = summary.finish;
-        let (object, choice) = match self.shape {
-            Shape::Chat => (
-                "chat.completion",
-                json!({"index": 0, "message": {"role": "assistant", "content": text, "refusal": null}, "logprobs": null, "finish_reason": finish}),
-            ),
-            Shape::Completion => (
-                "text_completion",
-                json!({"index": 0, "text": text, "logprobs": null, "finish_reason": finish}),
-            ),
+    /// The event for a piece.
+    fn part(&self, piece: &Piece) -> Vec<u8> {
+        let mut probable = None;
+        let (choice, delta, finish) = match piece {
+            Piece::Text(text) => {
+                probable = Some(&text.logprobs);
+                (text.choice, json!({"content": text.text}), None)
+            }
+            Piece::Reasoning(text) => (text.choice, json!({"reasoning_content": text.text}), None),
+            Piece::Call { choice, call, id, name } => {
+                let id = self.frame.call_id(id, *choice, *call);
+                let call = json!({
+                    "index": call,
+                    "id": id,
+                    "type": "function",
+                    "function": {"name": name, "arguments": ""},
+                });
+                (*choice, json!({"tool_calls": [call]}), None)
+            }
+            Piece::Arguments { choice, call, text } => {
+                let call = json!({"index": call, "function": {"arguments": text}});
+                (*choice, json!({"tool_calls": [call]}), None)
+            }
+            Piece::End { choice, finish } => (*choice, json!({}), Some(finish.reason())),
         };
-        let mut whole = self.frame(object);
-        whole["choices"] = json!([choice]);
-        whole["usage"] = used(summary);
-        whole
+        let mut part = json!({"index": choice, "delta": delta, "finish_reason": finish});
+        if self.logprobs {
+            part["logprobs"] = probable
+                .map_or(Json::Null, |all| json!({"content": logprobs(all), "refusal": null}));
+        }
+        self.chunk(json!([part]), None)
     }
 
-    /// The common beginning of responses.
-    fn frame(&self, object: &str) -> Json {
-        let id = match self.shape {
-            Shape::Chat => format!("chatcmpl-{}", self.id),
-            Shape::Completion => format!("cmpl-{}", self.id),
+    /// The first event of an answer, which says who speaks.
+    fn opening(&self, choice: usize) -> Vec<u8> {
+        let delta = json!({"role": "assistant", "content": ""});
+        self.chunk(json!([{"index": choice, "delta": delta, "finish_reason": null}]), None)
+    }
+
+    /// An answer as a whole.
+    fn message(&self, choice: usize, answer: &Gathered) -> Json {
+        let calls = answer.calls.iter().zip(0..).map(|(call, place)| {
+            json!({
+                "id": self.frame.call_id(&call.id, choice, place),
+                "type": "function",
+                "function": {"name": call.name, "arguments": call.arguments},
+            })
+        });
+        let calls: Vec<_> = calls.collect();
+        let content = match answer.text.is_empty() && !calls.is_empty() {
+            true => Json::Null,
+            false => json!(answer.text),
         };
-        json!({"id": id, "object": object, "created": self.created, "model": self.model})
+        let mut message = json!({"role": "assistant", "content": content, "refusal": null});
+        if !calls.is_empty() {
+            message["tool_calls"] = json!(calls);
+        }
+        if !answer.reasoning.is_empty() {
+            message["reasoning_content"] = json!(answer.reasoning);
+        }
+        let probable = match self.logprobs {
+            true => json!({"content": logprobs(&answer.logprobs), "refusal": null}),
+            false => Json::Null,
+        };
+        json!({"index": choice, "message": message, "logprobs": probable, "finish_reason": answer.reason()})
     }
 }
 
-fn used(summary: Summary) -> Json {
-    let Summary { prompt, completion, .. } = summary;
-    let total = u64::from(prompt) + u64::from(completion);
-    json!({"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": total})
+impl PieceEncoder for Encode {
+    fn suits(&self, function: &Function) -> Result<(), String> {
+        suits(&self.frame, function)
+    }
+
+    fn piece(&self, value: &Value, element: &Type) -> Result<Vec<u8>, String> {
+        let mut told = self.told();
+        let Some(piece) = told.course.take(value, element)? else { return Ok(Vec::new()) };
+        let choice = piece.choice();
+        let Some(answer) = told.answers.get_mut(choice) else { return Ok(Vec::new()) };
+        if !self.stream {
+            answer.gathered.add(piece);
+            return Ok(Vec::new());
+        }
+        let mut out = match std::mem::replace(&mut answer.began, true) {
+            true => Vec::new(),
+            false => self.opening(choice),
+        };
+        out.extend(self.part(&piece));
+        Ok(out)
+    }
+
+    fn end(&self) -> Result<Vec<u8>, String> {
+        let told = self.told();
+        let usage = told.course.end()?;
+        if !self.stream {
+            let mut whole = self.frame.begin("chatcmpl", "chat.completion");
+            let answers = told.answers.iter().enumerate();
+            whole["choices"] =
+                answers.map(|(choice, answer)| self.message(choice, &answer.gathered)).collect();
+            whole["usage"] = used(usage);
+            return Ok(whole.to_string().into_bytes());
+        }
+        let mut out = Vec::new();
+        if self.include_usage {
+            out.extend(self.chunk(json!([]), Some(usage)));
+        }
+        out.extend_from_slice(b"data: [DONE]\n\n");
+        Ok(out)
+    }
 }

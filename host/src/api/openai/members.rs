@@ -26,6 +26,8 @@ pub(super) enum Rule {
     Ignored,
     /// Rejected, unless its value is the default.
     Only(&'static [Plain]),
+    /// Read. Models that export version 0.1 of their interface can honour these values only.
+    Newer(&'static [Plain]),
 }
 
 /// A member's default value.
@@ -58,6 +60,11 @@ impl Refusal {
         Self { member: Some(short(member)), detail: detail.into() }
     }
 
+    /// The same about the member that contains what is wrong.
+    pub(super) fn within(self, member: &str) -> Self {
+        Self { member: Some(short(member)), detail: format!("`{member}`: {}", self.detail) }
+    }
+
     fn whole(detail: impl Into<String>) -> Self {
         Self { member: None, detail: detail.into() }
     }
@@ -85,7 +92,11 @@ fn short(text: &str) -> String {
 
 /// The members of one object.
 #[derive(Debug)]
-pub(super) struct Members<'b>(Vec<(&'static str, &'b RawValue)>);
+pub(super) struct Members<'b> {
+    members: Vec<(&'static str, &'b RawValue)>,
+    /// The first member that a model with version 0.1 of its interface cannot honour.
+    newer: Option<Refusal>,
+}
 
 impl<'b> Members<'b> {
     /// Parses an object by these tables.
@@ -93,19 +104,25 @@ impl<'b> Members<'b> {
         if !text.trim_ascii_start().starts_with(b"{") {
             return Err(Refusal::whole("it is not a JSON object"));
         }
-        let mut refusal = None;
+        let (mut refusal, mut newer) = (None, None);
         let mut reader = serde_json::Deserializer::from_slice(text);
-        let read = reader.deserialize_map(Object { tables, refusal: &mut refusal });
+        let read =
+            reader.deserialize_map(Object { tables, refusal: &mut refusal, newer: &mut newer });
         match (read.and_then(|members| reader.end().map(|()| members)), refusal) {
             (_, Some(refusal)) => Err(refusal),
-            (Ok(members), None) => Ok(Self(members)),
+            (Ok(members), None) => Ok(Self { members, newer }),
             (Err(error), None) => Err(Refusal::whole(format!("it is not JSON: {error}"))),
         }
     }
 
     /// A member as sent.
     pub(super) fn raw(&self, name: &str) -> Option<&'b RawValue> {
-        self.0.iter().find(|(known, _)| *known == name).map(|(_, value)| *value)
+        self.members.iter().find(|(known, _)| *known == name).map(|(_, value)| *value)
+    }
+
+    /// Why a model with version 0.1 of its interface cannot honour this object, if it cannot.
+    pub(super) fn newer(&self) -> Option<Refusal> {
+        self.newer.clone()
     }
 
     /// An optional member; `expected` describes it.
@@ -162,6 +179,7 @@ pub(super) fn is_list(raw: &RawValue) -> bool {
 struct Object<'t, 'r> {
     tables: &'t [MemberRules],
     refusal: &'r mut Option<Refusal>,
+    newer: &'r mut Option<Refusal>,
 }
 
 #[derive(Deserialize)]
@@ -193,11 +211,20 @@ impl<'b> Visitor<'b> for Object<'_, '_> {
             if members.iter().any(|(other, _)| other == known) {
                 return refuse(Refusal::of(known, format!("`{known}` is there twice")));
             }
-            if let Rule::Only(plain) = rule
-                && !plain.iter().any(|plain| plain.is(value.get()))
-            {
-                let detail = format!("`{known}` is not supported by the models here: leave it out");
-                return refuse(Refusal::of(known, detail));
+            let is_plain = |plain: &[Plain]| plain.iter().any(|plain| plain.is(value.get()));
+            match rule {
+                Rule::Only(plain) if !is_plain(plain) => {
+                    let detail =
+                        format!("`{known}` is not supported by the models here: leave it out");
+                    return refuse(Refusal::of(known, detail));
+                }
+                Rule::Newer(plain) if !is_plain(plain) => {
+                    let detail = format!(
+                        "`{known}` is not supported by this model, which exports version 0.1 of its interface: leave it out"
+                    );
+                    self.newer.get_or_insert(Refusal::of(known, detail));
+                }
+                Rule::Read | Rule::Ignored | Rule::Only(_) | Rule::Newer(_) => {}
             }
             members.push((known, value));
         }
@@ -315,6 +342,19 @@ mod tests {
             assert!(said.starts_with(&format!("`{name}` is ")), "{bad}: {said}");
         }
         assert!(refused("[]").is_some() && refused("{} x").is_some() && refused("{").is_some());
+    }
+
+    #[test]
+    fn what_an_older_model_cannot_honour_is_noted_and_read() {
+        const NEWER: MemberRules =
+            &[("n", Rule::Newer(&[Plain::One])), ("tools", Rule::Newer(&[Plain::Empty]))];
+        let read = |text: &'static str| {
+            let members = Members::read(text.as_bytes(), &[NEWER]).expect("an object");
+            (members.raw("n").is_some(), members.newer().and_then(|refusal| refusal.member))
+        };
+        assert_eq!(read(r#"{"n": 1, "tools": []}"#), (true, None));
+        assert_eq!(read(r#"{"n": 2, "tools": [1]}"#), (true, Some("n".to_owned())));
+        assert_eq!(read(r#"{"n": null, "tools": [1]}"#), (false, Some("tools".to_owned())));
     }
 
     #[test]

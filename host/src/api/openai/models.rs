@@ -18,7 +18,12 @@ use crate::state::deployments::{After, Deployment};
 use crate::visibility;
 
 /// The interfaces that OpenAI's endpoints call.
-const INTERFACES: [&str; 2] = [super::embeddings::INTERFACE, super::chat::INTERFACE];
+const INTERFACES: [&str; 4] = [
+    super::embeddings::INTERFACE,
+    super::converse::FIRST,
+    super::converse::SECOND,
+    super::rerank::INTERFACE,
+];
 
 /// The models that the caller may know of and that an endpoint can call, each once, whatever its versions.
 pub(super) async fn list(host: &Arc<Host>, request: &Request<Incoming>) -> Result<Answer, Problem> {
@@ -77,11 +82,12 @@ fn serves(live: &Deployment) -> bool {
 }
 
 fn model(live: &Deployment) -> Value {
+    // Hosts did not always write down when a version was published.
+    let created = live.published_at().map_or(0, |at| at.as_second());
     json!({
         "id": live.model(),
         "object": "model",
-        // The publication time is not stored.
-        "created": 0,
+        "created": created,
         "owned_by": live.model().publisher,
     })
 }

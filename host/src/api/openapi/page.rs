@@ -20,6 +20,13 @@ const ASSETS: [(&str, &str); 3] = [
     ("favicon-32x32.png", "image/png"),
 ];
 
+/// The other files, with media types.
+const OWN: [(&str, &str, &str); 3] = [
+    ("start.js", "text/javascript; charset=utf-8", START),
+    ("chat.js", "text/javascript; charset=utf-8", super::chat::SCRIPT),
+    ("chat.css", "text/css; charset=utf-8", super::chat::STYLE),
+];
+
 /// Starts Swagger UI on the document next to the page.
 const START: &str = "SwaggerUIBundle({
   url: location.pathname.replace(/docs\\/*$/, 'openapi.json'),
@@ -51,10 +58,14 @@ const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'u
 /// `GET /api/docs` and `GET /{publisher}/{model}/docs`. The page is the same everywhere and reveals nothing about the model. Its links are
 /// relative, so that they work behind a proxy that adds a path prefix.
 pub(in crate::api) fn page(path: &str) -> Answer {
+    written(PAGE, path, HeaderValue::from_static(POLICY))
+}
+
+/// A page at `path`, with `{root}` for the way to the host's root.
+pub(super) fn written(page: &str, path: &str, policy: HeaderValue) -> Answer {
     let depth = path.bytes().filter(|byte| *byte == b'/').count();
-    let page = PAGE.replace("{root}", &"../".repeat(depth.saturating_sub(1)));
+    let page = page.replace("{root}", &"../".repeat(depth.saturating_sub(1)));
     let mut answer = answer_of(page.into(), "text/html; charset=utf-8");
-    let policy = HeaderValue::from_static(POLICY);
     answer.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy);
     answer
 }
@@ -62,9 +73,9 @@ pub(in crate::api) fn page(path: &str) -> Answer {
 /// `GET /api/docs/{name}`: the page's files.
 pub(in crate::api) fn asset(name: &str, headers: &HeaderMap) -> Result<Answer, Problem> {
     let missing = || Problem::new(ProblemKind::NotFound, "the page has no such part");
-    if name == "start.js" {
-        let start = Bytes::from_static(START.as_bytes());
-        return Ok(answer_of(start, "text/javascript; charset=utf-8"));
+    let own = OWN.iter().find(|(known, ..)| *known == name);
+    if let Some((_, media, text)) = own {
+        return Ok(answer_of(Bytes::from_static(text.as_bytes()), media));
     }
     let known = ASSETS.iter().position(|(known, _)| *known == name).ok_or_else(missing)?;
     let asset = assets()[known].as_ref().ok_or_else(missing)?;

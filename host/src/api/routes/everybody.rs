@@ -53,7 +53,7 @@ pub(super) const CALL: Route = post(
 .body_is_optional()
 .fails(CALL_FAILS);
 
-pub(super) static MODELS: [Route; 5] = [
+pub(super) static MODELS: [Route; 6] = [
     CALL,
     get(
         "/{publisher}/{model}",
@@ -84,6 +84,14 @@ pub(super) static MODELS: [Route; 5] = [
         text(&[HTML]),
         "The functions of a model, to try in the browser",
         Handler::Now(|_, _, request| Ok(openapi::page(request.uri().path()))),
+    )
+    .of(&OF_MODEL),
+    get(
+        "/{publisher}/{model}/docs/chat",
+        Anybody,
+        text(&[HTML]),
+        "A page to talk to a language model",
+        Handler::Now(|_, _, request| Ok(openapi::chat(request.uri().path()))),
     )
     .of(&OF_MODEL),
     post(
@@ -368,7 +376,7 @@ pub(super) static ACCOUNTS: [Route; 13] = [
         "/api/docs/{part}",
         Anybody,
         text(&["text/css", "text/javascript", "image/png"]),
-        "The parts of that page",
+        "The parts of these pages",
         Handler::Now(|_, [part, ..], request| openapi::asset(part, request.headers())),
     )
     .of(&[PART])
