@@ -151,7 +151,8 @@ mod tests {
                 ended.set();
             }
         };
-        let work = Detached::new(work, Arc::clone(&stop));
+        let leaving = Leaving { left: Arc::clone(&stop), ..Leaving::default() };
+        let work = Detached::new(work, leaving);
         let patience = LEFT_GRACE + Duration::from_millis(200);
         assert!(tokio::time::timeout(patience, work).await.is_err());
         assert!(!stop.is_set(), "somebody waited for it until now");
