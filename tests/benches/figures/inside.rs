@@ -113,6 +113,8 @@ impl Ours {
             call: CallId::from_bytes([7; 16]),
             agreement: Some(Digest::of(b"agreement")),
             caller: Caller::new(0),
+            priority: Priority::default(),
+            meets: Meets::Nobody,
             account: "acme".parse().expect("a name"),
             input_bytes: 0,
             purpose: None,
