@@ -16,7 +16,7 @@ use futures_util::future::BoxFuture;
 use tokio::runtime::Handle;
 
 use super::slice::{self, End, Thread};
-use crate::admission::{Turn, Turns};
+use crate::admission::{Cost, Priority, Turn, Turns};
 use crate::id::{AccountName, ById};
 
 /// How much lower the guests' priority is, as a `nice` value: where both want a core, they get a ninth of a serving thread's share.
@@ -162,7 +162,7 @@ impl Line {
             return;
         }
         let account = runnable.metadata().account.clone();
-        state.turns.push(account, SLICE_NANOS, runnable);
+        state.turns.push(account, Priority::DEFAULT, Cost::guess(SLICE_NANOS), runnable);
         let is_idle = state.idle > 0;
         drop(state);
         if is_idle {
