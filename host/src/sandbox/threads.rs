@@ -162,7 +162,7 @@ impl Line {
             return;
         }
         let account = runnable.metadata().account.clone();
-        state.turns.push(account, Priority::default(), Cost::guess(SLICE_NANOS), runnable);
+        state.turns.push(account, Priority::DEFAULT, Cost::guess(SLICE_NANOS), runnable);
         let is_idle = state.idle > 0;
         drop(state);
         if is_idle {
