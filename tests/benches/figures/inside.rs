@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
+use hospes::admission::Priority;
 use hospes::agreement::{CallFacts, Permission, Terms};
 use hospes::bundle::{self, BundleLimits, VerifiedBundle};
 use hospes::capability::Capabilities;
 use hospes::config;
 use hospes::id::{CallId, Digest, FunctionName};
-use hospes::inference::Caller;
+use hospes::inference::{Caller, Meets};
 use hospes::receipt::{CallResult, ChainId, Commitment, Draft, Log, Salt};
 use hospes::sandbox::{CallContext, Declared, Graphs, Guest, Input, Sandbox};
 use hospes::stop::Stops;
