@@ -13,6 +13,7 @@ ORACLE := target/oracle/bin/python
 PICTURES := target/samples/pictures
 SPEECH := target/samples/speech
 FASHION := target/samples/fashion
+LANGUAGE := target/samples/language
 RUNTIME := target/runtime
 
 .PHONY: help demo lifecycle test cases converters lint bench dist fuzz plugins trainer
@@ -60,7 +61,7 @@ test:
 
 # What tests need that is not compiled here: samples, other people's clients, and libraries to compare answers with.
 .PHONY: downloads
-downloads: $(PICTURES)/.fetched $(SPEECH)/.fetched $(ORACLE) $(FASHION)/.fetched
+downloads: $(PICTURES)/.fetched $(SPEECH)/.fetched $(LANGUAGE)/.fetched $(ORACLE) $(FASHION)/.fetched
 	@tests/clients/fetch $(PYTHON)
 	@command -v systemd-analyze >/dev/null || apt-get install -y -q --no-install-recommends systemd >/dev/null 2>&1 \
 		|| { apt-get update -q && apt-get install -y -q --no-install-recommends systemd; } >/dev/null 2>&1 \
@@ -146,6 +147,10 @@ $(PICTURES)/.fetched: tests/oracle/pictures.py
 
 $(SPEECH)/.fetched: tests/oracle/speech.py
 	@$(PYTHON) tests/oracle/speech.py $(SPEECH)
+	@touch $@
+
+$(LANGUAGE)/.fetched: tests/oracle/language_model.py
+	@$(PYTHON) tests/oracle/language_model.py $(LANGUAGE)
 	@touch $@
 
 # Fashion-MNIST, as Debian packages it. Not installed: only unpacked.

@@ -49,6 +49,8 @@ pub enum DeployError {
         #[source]
         source: LoadError,
     },
+    #[error("model `{model}` is a decoder, and this host does not run decoder models yet")]
+    NoEngine { model: String },
     #[error("model `{model}`, computed by `{backend}`, is unusable: {source}")]
     Trial {
         model: String,

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 
 use super::{DeployError, Publication, Tried};
-use crate::bundle::{ModelSpec, VerifiedBundle};
+use crate::bundle::{Encoding, ModelSpec, VerifiedBundle};
 use crate::host::Host;
 use crate::id::{AccountName, Digest};
 use crate::inference::{ModelSource, Placement, TrialTime, file_in_memory};
@@ -61,6 +61,9 @@ impl<'b> Models<'b> {
     pub(super) async fn load(&self, host: &Host) -> Result<Graphs, DeployError> {
         let mut graphs = HashMap::new();
         for model in &self.bundle.manifest().models {
+            if model.encoding == Encoding::Decoder {
+                return Err(DeployError::NoEngine { model: model.name.to_string() });
+            }
             let graph = host.inference.load(self.source(host, model), placement(model)).await;
             let graph = graph
                 .map_err(|source| DeployError::Model { model: model.name.to_string(), source })?;

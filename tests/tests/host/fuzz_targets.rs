@@ -7,6 +7,7 @@ use std::io::Write as _;
 use std::os::fd::AsFd as _;
 
 use hospes::backend::BackendKind;
+use hospes::checkpoint::{Quantise, open_gguf};
 use hospes::inference::backend::BackendError;
 use hospes::inference::protocol::{
     Done, Head, Job, JobCall, JobError, Layout, Order, Report, Setup,
@@ -18,6 +19,12 @@ use system_tests::{Chance, simple, storms, workspace};
 #[path = "../../fuzz/fuzz_targets/card.rs"]
 #[allow(unused_attributes, reason = "`no_main` is for the fuzzer's own programs")]
 mod card;
+#[path = "../../fuzz/fuzz_targets/decoder.rs"]
+#[allow(unused_attributes, reason = "`no_main` is for the fuzzer's own programs")]
+mod decoder;
+#[path = "../../fuzz/fuzz_targets/gguf.rs"]
+#[allow(unused_attributes, reason = "`no_main` is for the fuzzer's own programs")]
+mod gguf;
 #[path = "../../fuzz/fuzz_targets/model.rs"]
 #[allow(unused_attributes, reason = "`no_main` is for the fuzzer's own programs")]
 mod model;
@@ -133,6 +140,28 @@ fn models() -> Vec<Vec<u8>> {
         .collect();
     seeds.push(simple());
     seeds
+}
+
+/// A language model as llama.cpp's writer makes it.
+fn tiny_gguf() -> Vec<u8> {
+    std::fs::read(workspace().join("tests/fixtures/decoder/tiny.gguf")).expect("a fixture")
+}
+
+#[test]
+fn gguf_files_become_decoders_or_are_refused() {
+    feed(4_000, &[tiny_gguf()], gguf::fuzz);
+}
+
+#[test]
+fn decoders_are_read_or_refused() {
+    let checkpoint = open_gguf(Box::new(tiny_gguf())).expect("opened");
+    let written = |quantise| {
+        let mut out = Vec::new();
+        checkpoint.write(quantise, &mut out).expect("written");
+        out
+    };
+    let seeds = [None, Some(Quantise::F16), Some(Quantise::Q4)].map(written);
+    feed(8_000, &seeds, decoder::fuzz);
 }
 
 #[test]

@@ -22,6 +22,7 @@ mod connections;
 mod converted;
 mod converted_weights;
 mod crash;
+mod decoders;
 mod dev;
 mod disk_full;
 mod doctor;

@@ -64,6 +64,10 @@ pub enum ManifestError {
     ZeroLimit { member: &'static str },
     #[error("model `{model}` has batch axis {axis}, more than the highest, {BATCH_AXIS_MAX}")]
     BatchAxis { model: GraphName, axis: u32 },
+    #[error(
+        "model `{model}` is a decoder, whose sequences the host batches: leave out `batch_axis`"
+    )]
+    DecoderBatch { model: GraphName },
     #[error("an entry of `derived_from` has no digest: give `bundle`, `model` or both")]
     FromNothing,
     #[error("the interval of `{metric}` does not hold its value: correct `low` and `high`")]
@@ -203,6 +207,8 @@ pub struct ModelSpec {
 #[serde(rename_all = "lowercase")]
 pub enum Encoding {
     Onnx,
+    /// A language model as data, for which hosts write the graph.
+    Decoder,
 }
 
 /// Permissions that a guest can request. This version of the host grants none, so a manifest that requests one is rejected.
@@ -300,6 +306,9 @@ impl Manifest {
         for model in &self.models {
             if let Some(axis) = model.batch_axis.filter(|axis| *axis > BATCH_AXIS_MAX) {
                 return Err(ManifestError::BatchAxis { model: model.name.clone(), axis });
+            }
+            if model.encoding == Encoding::Decoder && model.batch_axis.is_some() {
+                return Err(ManifestError::DecoderBatch { model: model.name.clone() });
             }
         }
         for (member, limit) in [

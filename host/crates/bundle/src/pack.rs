@@ -26,6 +26,7 @@ use super::shape::{Shape, ShapeError};
 use super::weights;
 use hospes_core::backend::{BackendKind, Device};
 use hospes_core::id::{Digest, Hasher, ModelLabel};
+use hospes_decoder::{Config, DecoderRefused};
 use hospes_evidence::Profile;
 use hospes_onnx::{CureError, Interface, ModelRefused, Told};
 
@@ -55,6 +56,8 @@ pub enum PackError {
     },
     #[error("model `{model}` would be refused by hosts")]
     Model { model: GraphName, source: ModelRefused },
+    #[error("model `{model}` would be refused by hosts")]
+    Decoder { model: GraphName, source: Box<DecoderRefused> },
     #[error("model `{model}` cannot be packed as it is")]
     Cure { model: GraphName, source: CureError },
     #[error(
@@ -214,6 +217,8 @@ pub struct Packed {
     pub interfaces: Vec<Interface>,
     /// What each model says of its numbers, in the manifest's order.
     pub told: Vec<Told>,
+    /// The config of each decoder, in the manifest's order; `None` for other models.
+    pub decoders: Vec<Option<Config>>,
     /// What of reports and a README was left out, one line each.
     pub notes: Vec<String>,
 }
@@ -233,6 +238,7 @@ pub fn pack_to_file(
     let cures = ready.iter().flat_map(|model| model.notes.iter().cloned()).collect();
     let interfaces: Vec<Interface> = ready.iter().map(|model| model.interface.clone()).collect();
     let told = ready.iter().map(|model| model.told.clone()).collect();
+    let decoders = ready.iter().map(|model| model.decoder.clone()).collect();
     // What a plugin's function takes and answers need not be its models'.
     if let ([interface], Some(profile)) = (&interfaces[..], &description.origin.profile)
         && is_passthrough(&Digest::of(component))
@@ -267,7 +273,7 @@ pub fn pack_to_file(
             "the report about {model}, which this model was made from, is left out: evaluate this one"
         )
     };
-    Ok(Packed { notes: before.map(note).collect(), manifest, cures, interfaces, told })
+    Ok(Packed { notes: before.map(note).collect(), manifest, cures, interfaces, told, decoders })
 }
 
 /// Digest and size of a model, as the manifest lists them.

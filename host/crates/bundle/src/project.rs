@@ -56,6 +56,8 @@ pub enum ProjectError {
         "without `[build]`, a built-in guest computes the model `{PASSTHROUGH_MODEL}`: list only that one"
     )]
     NoCode,
+    #[error("a decoder needs a guest that speaks with it: name its component in `[build]`")]
+    NoSpeaker,
     #[error("`build.wit` is the folder and `build.world` the world in it: write both, or neither")]
     HalfWorld,
     #[error("the WIT does not show the functions")]
@@ -248,6 +250,7 @@ impl ProjectFile {
         }
         match (&self.build, &self.models[..]) {
             (Some(_), _) => Ok(()),
+            (None, [model]) if model.encoding == Encoding::Decoder => Err(ProjectError::NoSpeaker),
             (None, [model]) if model.name.as_str() == PASSTHROUGH_MODEL => Ok(()),
             (None, _) => Err(ProjectError::NoCode),
         }

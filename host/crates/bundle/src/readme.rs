@@ -206,7 +206,7 @@ fn parse(yaml: &str) -> Result<Map<String, Value>, ReadmeError> {
 }
 
 /// The SPDX identifier of a licence as Hugging Face names it.
-fn spdx(stated: &str) -> Option<&'static str> {
+pub fn spdx(stated: &str) -> Option<&'static str> {
     const KNOWN: [(&str, &str); 37] = [
         ("apache-2.0", "Apache-2.0"),
         ("mit", "MIT"),

@@ -1,11 +1,14 @@
 //! The parts of a small bundle, for tests.
 
+use std::convert::Infallible;
+
 use bytes::Bytes;
 
 use super::manifest::{Card, Encoding, FunctionSpec, RequestedLimits};
 use super::pack::{Description, ModelInput, Origin, Source, pack};
 use hospes_core::backend::Device;
 use hospes_core::key::PartyKey;
+use hospes_decoder::{Config, Encoded, Kind, Part, Shape, Weights};
 
 /// It has no name section, so its last section holds its last export. Type 0 is the type of the import.
 const COMPONENT: &str = r#"(component
@@ -65,6 +68,42 @@ pub fn model(name: &str, bytes: &[u8]) -> ModelInput {
         pin: None,
         source: Source::Bytes(Bytes::copy_from_slice(bytes)),
     }
+}
+
+/// A decoder of one layer, whose weights are 0.
+pub fn decoder() -> Vec<u8> {
+    struct Zeros;
+
+    impl Weights for Zeros {
+        type Error = Infallible;
+
+        fn kind(&self, _: &Part) -> Kind {
+            Kind::F16
+        }
+
+        fn part(&mut self, part: &Part) -> Result<Encoded, Infallible> {
+            let (size, count) = match part.shape {
+                Shape::Matrix { rows, columns } => (2, rows * columns),
+                Shape::Vector(count) => (4, count),
+            };
+            Ok(Encoded { data: vec![0; (size * count) as usize], scales: Vec::new() })
+        }
+    }
+
+    let config = serde_json::json!({
+        "format": 1, "architecture": "llama", "layers": 1, "hidden": 4, "heads": 2, "kv_heads": 1, "head_size": 2,
+        "intermediate": 4, "vocabulary": 2, "context": 8, "rope_theta": 1e4, "norm_eps": 1e-5, "tied": true, "eos": [1],
+    });
+    let config: Config = serde_json::from_value(config).expect("a config");
+    let tokenizer = r#"{"model": {"type": "BPE", "vocab": {"a": 0, "b": 1}, "merges": []}}"#;
+    let mut out = Vec::new();
+    hospes_decoder::write(&config, (tokenizer, None), &mut Zeros, &mut out).expect("written");
+    out
+}
+
+/// A decoder's file as a model.
+pub fn decoder_model(name: &str, bytes: &[u8]) -> ModelInput {
+    ModelInput { encoding: Encoding::Decoder, batch_axis: None, ..model(name, bytes) }
 }
 
 /// An unsigned bundle with these models.

@@ -266,3 +266,52 @@ fn an_unsigned_bundle_can_be_looked_at_and_a_damaged_one_cannot() {
     std::fs::write(&path, bytes).expect("written");
     assert!(inspect(&path).is_err());
 }
+
+#[test]
+fn a_decoder_is_packed_as_it_is_and_read_again() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("bundle.wasm");
+    let weights = sample::decoder();
+    let models = [sample::decoder_model("speaker", &weights)];
+    let packed = pack_to_file(&sample::component(), sample::description(), &models, &path);
+    let packed = packed.expect("packed");
+    assert_eq!(packed.decoders[0].as_ref().map(|config| config.layers), Some(1));
+    assert_eq!(packed.manifest.models[0].encoding, Encoding::Decoder);
+    let guest = GuestCode::read(&path).expect("a bundle");
+    assert_eq!(guest.component, sample::component());
+    let (spec, bytes) = guest.models().next().expect("a model");
+    assert_eq!((spec.name.as_str(), bytes), ("speaker", &Bytes::from(weights.clone())));
+    let signed = sign(&std::fs::read(&path).expect("there"), &sample::key()).expect("signed");
+    let verified = verify(signed.into(), &LIMITS).expect("sound");
+    assert_eq!(verified.model(&verified.manifest().models[0]), weights);
+}
+
+#[test]
+fn a_malformed_decoder_is_neither_packed_nor_signed_nor_accepted() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("bundle.wasm");
+    let mut weights = sample::decoder();
+    let last = weights.len() - 1;
+    weights[last] = b'x';
+    weights.truncate(last);
+    let models = [sample::decoder_model("speaker", &weights)];
+    let packed = pack_to_file(&sample::component(), sample::description(), &models, &path);
+    assert!(matches!(packed, Err(PackError::Decoder { .. })), "{packed:?}");
+    let unsigned = sample::unsigned(&models);
+    assert!(sign(&unsigned, &sample::key()).is_err());
+    std::fs::write(&path, &unsigned).expect("written");
+    let refused = inspect(&path).expect_err("refused");
+    let InspectError::Bundle(refused) = refused else { panic!("{refused}") };
+    let text = chain(&refused);
+    assert!(text.starts_with("model `speaker` is no decoder that hosts accept"), "{text}");
+    assert!(text.contains("outside the"), "{text}");
+}
+
+#[test]
+fn a_decoder_has_no_batch_axis() {
+    let model =
+        ModelInput { batch_axis: Some(0), ..sample::decoder_model("speaker", &sample::decoder()) };
+    let refused = pack(&sample::component(), sample::description(), &[model], &mut Vec::new());
+    let axis = matches!(refused, Err(PackError::Manifest(ManifestError::DecoderBatch { .. })));
+    assert!(axis, "{refused:?}");
+}

@@ -10,10 +10,12 @@ use super::BundleLimits;
 use super::contents::{self, ContentsError};
 use super::extras::{self, Extras, ExtrasError};
 use super::layout::{Layout, LayoutError};
-use super::manifest::{Manifest, ManifestError, ModelSpec};
+use super::manifest::{Encoding, Manifest, ManifestError, ModelSpec};
+use super::names::GraphName;
 use super::shape::{Shape, ShapeError};
 use super::signature::{self, BundlePart, Measured, SignatureSectionError, SignedDigests};
 use hospes_core::id::{Digest, Party};
+use hospes_decoder::{Decoder, DecoderRefused};
 
 /// Why a bundle was rejected, by stage.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +44,8 @@ pub enum BundleError {
     Shape(#[from] ShapeError),
     #[error("the bundle does not match its manifest")]
     Contents(#[from] ContentsError),
+    #[error("model `{model}` is no decoder that hosts accept")]
+    Decoder { model: GraphName, source: Box<DecoderRefused> },
     #[error("what the bundle says about its model's origin is refused")]
     Extras(#[from] ExtrasError),
     #[error(
@@ -173,8 +177,21 @@ pub(super) fn check(bytes: &[u8], layout: &Layout) -> Result<Checked, BundleErro
     contents::check_functions(&manifest, &shape)?;
     let digests: Vec<Digest> = found.models.iter().map(|model| model.sha256).collect();
     contents::check_models(&manifest, layout, &digests)?;
+    check_decoders(&manifest, layout, bytes)?;
     let extras = extras::check(|extra| layout.extra(extra, bytes), &manifest)?;
     Ok(Checked { manifest, shape, signer, digest: file, measured: found, extras })
+}
+
+/// Decoders are data of this format, so this crate knows what is in them. Other models are checked before a backend gets them.
+fn check_decoders(manifest: &Manifest, layout: &Layout, bytes: &[u8]) -> Result<(), BundleError> {
+    for (spec, (name, section)) in manifest.models.iter().zip(&layout.models) {
+        if spec.encoding == Encoding::Decoder {
+            let refused = |source| BundleError::Decoder { model: name.clone(), source };
+            let weights = bytes.get(section.payload.clone()).unwrap_or_default();
+            Decoder::read(weights).map_err(|refusal| refused(Box::new(refusal)))?;
+        }
+    }
+    Ok(())
 }
 
 /// The signature's signer must be the publisher in the signed manifest.

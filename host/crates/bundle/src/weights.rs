@@ -10,6 +10,7 @@ use super::manifest::Encoding;
 use super::pack::{ModelInput, PackError, Source};
 use hospes_core::backend::Device;
 use hospes_core::id::Digest;
+use hospes_decoder::{Config, Decoder, FILE_BYTES_MAX};
 use hospes_onnx::{self as onnx, Interface, Model, Told};
 
 /// A model as packed, its repairs, one line each, and what callers give it and get.
@@ -18,6 +19,7 @@ pub(super) struct Ready {
     pub(super) notes: Vec<String>,
     pub(super) interface: Interface,
     pub(super) told: Told,
+    pub(super) decoder: Option<Config>,
     /// The digest of the publisher's file, if it was repaired.
     pub(super) repaired: Option<Digest>,
 }
@@ -26,10 +28,14 @@ pub(super) struct Ready {
 /// are the ones to be packed; a model without anything to repair stays as it is, byte for byte.
 pub(super) fn ready(input: &ModelInput) -> Result<Ready, PackError> {
     let model = || input.name.clone();
+    let bytes_max = match input.encoding {
+        Encoding::Onnx => onnx::MODEL_BYTES_MAX as u64,
+        Encoding::Decoder => FILE_BYTES_MAX,
+    };
     let (bytes, folder) = match &input.source {
         Source::Bytes(bytes) => (bytes.clone(), None),
         Source::File(path) => {
-            let read = read(path);
+            let read = read(path, bytes_max);
             let read = read.map_err(|source| PackError::Read {
                 model: model(),
                 path: path.clone(),
@@ -46,6 +52,25 @@ pub(super) fn ready(input: &ModelInput) -> Result<Ready, PackError> {
     if let Some(pinned) = input.pin.filter(|pinned| *pinned != found) {
         return Err(PackError::Pin { model: model(), pinned, found });
     }
+    match input.encoding {
+        Encoding::Onnx => onnx(input, bytes, folder),
+        Encoding::Decoder => decoder(input, bytes),
+    }
+}
+
+/// A decoder is packed as it is: there is nothing to repair.
+fn decoder(input: &ModelInput, bytes: Bytes) -> Result<Ready, PackError> {
+    let refused = |source| PackError::Decoder { model: input.name.clone(), source };
+    let config = Decoder::read(&bytes).map_err(|refusal| refused(Box::new(refusal)))?;
+    let config = config.config().clone();
+    let input = ModelInput { source: Source::Bytes(bytes), pin: None, ..input.clone() };
+    let interface = Interface { inputs: Vec::new(), outputs: Vec::new(), opsets: Vec::new() };
+    let (notes, told) = (Vec::new(), Told::default());
+    Ok(Ready { input, notes, interface, told, decoder: Some(config), repaired: None })
+}
+
+fn onnx(input: &ModelInput, bytes: Bytes, folder: Option<&Path>) -> Result<Ready, PackError> {
+    let (model, found) = (|| input.name.clone(), Digest::of(&bytes));
     let refused = |source| PackError::Model { model: model(), source };
     if folder.is_none() {
         onnx::check(&bytes).map_err(refused)?;
@@ -59,7 +84,7 @@ pub(super) fn ready(input: &ModelInput) -> Result<Ready, PackError> {
     onnx::check(&bytes).map_err(refused)?;
     let repaired = (!notes.is_empty()).then_some(found);
     let input = ModelInput { source: Source::Bytes(bytes), pin: None, ..input.clone() };
-    Ok(Ready { input, notes, interface, told, repaired })
+    Ok(Ready { input, notes, interface, told, decoder: None, repaired })
 }
 
 /// Reads a model's file as [`super::pack()`] would put it into a bundle. Returns its bytes and its repairs, one line each.
@@ -89,7 +114,7 @@ pub fn prepare(path: &Path) -> Result<(Bytes, Vec<String>), PackError> {
 /// A file beside the model.
 fn beside(folder: Option<&Path>, name: &str) -> io::Result<Option<Vec<u8>>> {
     let Some(folder) = folder else { return Ok(None) };
-    match read(&folder.join(name)) {
+    match read(&folder.join(name), onnx::MODEL_BYTES_MAX as u64) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
@@ -97,8 +122,8 @@ fn beside(folder: Option<&Path>, name: &str) -> io::Result<Option<Vec<u8>>> {
 }
 
 /// Reads a whole file, but at most one byte more than the maximum, which shows that it is too large.
-fn read(path: &Path) -> io::Result<Vec<u8>> {
+fn read(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    File::open(path)?.take(onnx::MODEL_BYTES_MAX as u64 + 1).read_to_end(&mut bytes)?;
+    File::open(path)?.take(bytes_max + 1).read_to_end(&mut bytes)?;
     Ok(bytes)
 }

@@ -45,7 +45,7 @@ pub fn open_gguf(source: Box<dyn Source>) -> Result<Checkpoint, CheckpointError>
     }
     let mut config = config(&keys, &tensors)?;
     let tokens = tokenizer::Tokens::read(&keys)?;
-    config.eos = ends(&keys, &tokens, config.vocabulary)?;
+    config.eos = ends(&keys, &tokens)?;
     let tokenizer = tokens.json(&keys)?;
     let template = keys.text("tokenizer.chat_template")?.map(str::to_owned);
     let mut notes = Vec::new();
@@ -241,18 +241,14 @@ fn divisors(source: &dyn Source, tensors: &[Tensor]) -> Result<Option<Vec<f32>>,
 }
 
 /// The tokens that end a turn: those that the file names, then those that do in known models.
-fn ends(
-    keys: &Keys,
-    tokens: &tokenizer::Tokens<'_>,
-    vocabulary: u32,
-) -> Result<Vec<u32>, CheckpointError> {
+fn ends(keys: &Keys, tokens: &tokenizer::Tokens<'_>) -> Result<Vec<u32>, CheckpointError> {
     let mut ends = Vec::new();
     for name in ["eos", "eot", "eom"] {
         ends.extend(keys.size(&format!("tokenizer.ggml.{name}_token_id"))?);
     }
     ends.extend(END_TEXTS.iter().filter_map(|text| tokens.control(text)));
     let mut seen = std::collections::BTreeSet::new();
-    ends.retain(|token| seen.insert(*token) && *token < vocabulary);
+    ends.retain(|token| seen.insert(*token));
     if ends.is_empty() { Err(CheckpointError::NoEnd) } else { Ok(ends) }
 }
 

@@ -67,13 +67,6 @@ impl Checkpoint {
         Ok(Written { bytes, cost: writer.cost() })
     }
 
-    /// The settings with which it will be written.
-    pub fn kinds(&self, quantise: Option<Quantise>) -> Vec<(String, Kind)> {
-        let matrices = parts(&self.config).into_iter();
-        let matrices = matrices.filter(|part| matches!(part.shape, Shape::Matrix { .. }));
-        matrices.map(|part| (part.name.clone(), self.kind(&part, quantise))).collect()
-    }
-
     fn kind(&self, part: &Part, quantise: Option<Quantise>) -> Kind {
         let Shape::Matrix { columns, .. } = part.shape else { return Kind::F32 };
         let kept = self.entries.get(&part.name).map_or(Kind::F32, |entry| kept(entry.element));

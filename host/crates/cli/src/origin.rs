@@ -90,6 +90,11 @@ impl Step {
 }
 
 impl OriginArgs {
+    /// Takes this card if none is named.
+    pub(crate) fn or_card(self, card: Option<PathBuf>) -> Self {
+        Self { card: self.card.or(card), ..self }
+    }
+
     /// Reads what the options name.
     pub(crate) fn read(self) -> Result<Said, Failure> {
         let derived_from = self.derived_from.iter().map(Step::derivation);

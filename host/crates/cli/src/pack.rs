@@ -1,5 +1,7 @@
 //! `hospes pack`: packs a model without code into a bundle.
 
+mod decoder;
+
 use std::path::{Path, PathBuf};
 
 use clap::Args;
@@ -29,26 +31,31 @@ const FUNCTION: (&str, &str) = ("infer", "hospes:plugin/inference@0.1.0#infer");
 /// The name under which the built-in guest loads the model.
 const GRAPH: &str = "model";
 
-/// Pack an ONNX model into a bundle.
+/// Pack a model into a bundle.
 ///
-/// For a model that needs no code: a built-in guest passes tensors through, as the function `infer`. Weights in separate files
+/// For an ONNX model that needs no code: a built-in guest passes tensors through, as the function `infer`. Weights in separate files
 /// are put into the model, and maps of probabilities (`ZipMap`) become tensors. A model that hosts would refuse is refused here,
 /// with the fix. Shows what callers give and get; sizes that have a name or are `?` are theirs to choose. The same model and
 /// options give the same bytes. Sign the bundle afterwards.
+///
+/// A language model (a GGUF file, or a folder of Hugging Face with safetensors) becomes a decoder: weights, tokenizer and chat
+/// template as data, for which hosts write the graph. Name the bundle of the guest that speaks with it as `--guest`. Shows what
+/// quantisation costs.
 #[derive(Debug, Args)]
 #[command(
     after_long_help = "Example:\n  hospes pack iris.onnx --name iris --licence MIT --summary 'Sorts irises by four lengths.' -o iris.wasm\n  \
     hospes sign iris.wasm --as acme\n\n\
+    A language model, with the code of a chat plugin:\n  hospes pack smollm2.gguf --guest chat.wasm -o smollm2.wasm\n\n\
     A model that `hospes train` made, with its proof, its figures and its card:\n  \
     hospes pack run/model.onnx --name iris --provenance run/provenance.dsse --report run/report.json --card README.md"
 )]
 pub struct Pack {
-    /// The weights.
-    #[arg(value_name = "MODEL.onnx")]
+    /// The model: an ONNX or GGUF file, or the folder of a Hugging Face model.
+    #[arg(value_name = "MODEL")]
     model: PathBuf,
-    /// The model's name, unique among yours.
+    /// The model's name, unique among yours [default for language models: what they call themselves].
     #[arg(long)]
-    name: ModelLabel,
+    name: Option<ModelLabel>,
     /// The version, which can be published only once.
     #[arg(long, default_value = "1.0.0", value_parser = quantities::version)]
     version: semver::Version,
@@ -63,6 +70,13 @@ pub struct Pack {
     /// The backend that must compute the model, e.g. where `hospes optimize` found it best [default: the host chooses].
     #[arg(long, value_name = "NAME", value_parser = backend)]
     backend: Option<BackendKind>,
+    /// Of a language model, how weights are stored [default: as the file has them, or in 8 bits].
+    #[arg(long, value_name = "KIND", alias = "quantize")]
+    quantise: Option<decoder::Stored>,
+    /// Of a language model, a bundle whose decoder it takes the place of. Without it, only the decoder is written, for
+    /// `hospes build`.
+    #[arg(long, value_name = "BUNDLE.wasm")]
+    guest: Option<PathBuf>,
     /// The bundle's file [default: NAME.wasm].
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -74,18 +88,32 @@ pub struct Pack {
 
 impl Pack {
     pub(crate) fn run(self, context: &Context) -> Result<Answer, Failure> {
+        if let Some(checkpoint) = decoder::found(&self.model)? {
+            return self.run_decoder(context, &checkpoint);
+        }
+        if self.quantise.is_some() || self.guest.is_some() {
+            let only = format!(
+                "`{}` is no language model, so it has neither `--quantise` nor `--guest`",
+                self.model.display()
+            );
+            return Err(Failure::new(only).fix("make it smaller with `hospes optimize`"));
+        }
         if self.model.is_dir() {
             let directory = format!("`{}` is a directory, not a model", self.model.display());
             let build = format!("pack a plugin with `hospes build {}`", shell::path(&self.model));
             return Err(Failure::new(directory).fix(build));
         }
-        let path = self.output.unwrap_or_else(|| format!("{}.wasm", self.name).into());
+        let Some(name) = self.name else {
+            let example = format!("hospes pack {} --name NAME", shell::path(&self.model));
+            return Err(Failure::new("the model needs a name").fix(example));
+        };
+        let path = self.output.unwrap_or_else(|| format!("{name}.wasm").into());
         self.force.check_whole(&path)?;
         let said = self.origin.read()?;
         let progress = context.screen.spinner(&format!("packing {}", self.model.display()));
         let codeless = Codeless {
             model: self.model,
-            name: self.name,
+            name,
             version: self.version,
             licence: licence(self.licence, &said)?,
             summary: self.summary,
@@ -163,7 +191,7 @@ impl Codeless {
 
 /// A bundle that was written to a file: its page, what callers give its models and get, what was changed in them, and the next step.
 pub(crate) fn wrote(packed: &Packed, path: &Path) -> Answer {
-    let Packed { manifest, cures, interfaces, told, notes } = packed;
+    let Packed { manifest, cures, interfaces, told, notes, .. } = packed;
     let names = || manifest.models.iter().map(|model| model.name.as_str());
     let models: Vec<_> = names().zip(interfaces).collect();
     let cures_shown = cures.iter().map(|cure| format!("cured: {cure}\n"));

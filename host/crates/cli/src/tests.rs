@@ -15,7 +15,7 @@ fn the_definition_holds() {
 fn an_error_shows_the_usage_of_the_help() {
     // Options in the environment are the same to clap as these.
     for (line, usage) in [
-        ("hospes-cli pack --home h --as a", "hospes-cli pack [OPTIONS] --name <NAME> <MODEL.onnx>"),
+        ("hospes-cli pack --home h --as a", "hospes-cli pack [OPTIONS] <MODEL>"),
         ("hospes-cli offer withdraw --home h", "hospes-cli offer withdraw [OPTIONS] <OFFER>"),
         ("hospes-cli market --home h --bogus", "hospes-cli market [OPTIONS]"),
     ] {

@@ -267,6 +267,7 @@ impl From<DeployError> for Problem {
             DeployError::Bundle(_)
             | DeployError::NotYours { .. }
             | DeployError::Model { .. }
+            | DeployError::NoEngine { .. }
             | DeployError::Trial { .. }
             | DeployError::Document { .. }
             | DeployError::Room(_) => Self::new(ProblemKind::BundleRefused, in_a_line(&error)),

@@ -86,6 +86,8 @@ fn a_directory_without_code_gets_the_built_in_guest() {
     let toml = CODE.replace("[build]", "").replace("module = \"../target/sample.wasm\"", "");
     let toml = toml.replace("wit = \"wit\"", "").replace("world = \"sample\"", "");
     assert!(matches!(refused(&toml), ProjectError::NoCode), "the model has another name");
+    let decoder = toml.replace("\"onnx\"", "\"decoder\"");
+    assert!(matches!(refused(&decoder), ProjectError::NoSpeaker), "no code speaks with it");
     let (root, directory) = plugin(&toml.replace("\"weights\"", "\"model\""));
     let out = root.path().join("out.wasm");
     let manifest =

@@ -51,7 +51,10 @@ fn gguf_files_that_contradict_themselves_are_refused() {
         (|f| f.text("tokenizer.ggml.model", "t5"), "`tokenizer.ggml.model` is t5"),
         (|f| f.texts("tokenizer.ggml.merges", &["ab"]), "not a list of pairs"),
         (|f| f.numbers("tokenizer.ggml.token_type", &[1.0]), "as long as the list of tokens"),
-        (|f| f.size("tokenizer.ggml.eos_token_id", u32::MAX), "no token ends a turn"),
+        (
+            |f| f.size("tokenizer.ggml.eos_token_id", u32::MAX),
+            "`eos` is token 4294967295, but the vocabulary has 8",
+        ),
         (
             |f| f.size("tokenizer.ggml.bos_token_id", 8),
             "`bos` is token 8, but the vocabulary has 8",
