@@ -10,7 +10,9 @@ pub use hospes_bundle as bundle;
 pub use hospes_config as config;
 pub use hospes_confine as confine;
 pub use hospes_convert as convert;
-pub use hospes_core::{backend, capability, clock, dsse, files, id, key, outcome, tensor, value};
+pub use hospes_core::{
+    backend, capability, clock, dsse, files, id, key, language, outcome, tensor, value,
+};
 pub use hospes_data as data;
 pub use hospes_evaluate as evaluate;
 pub use hospes_evidence as evidence;
