@@ -24,7 +24,7 @@ use crate::bundle::{self, BundleError, RegistryError, VerifiedBundle};
 use crate::host::Host;
 use crate::id::{AccountName, Digest, ModelName, Party};
 use crate::inference::{LoadError, Trial, TrialError};
-use crate::sandbox::{Declared, Graphs, Guest, SandboxError, Speakers};
+use crate::sandbox::{Declared, Graphs, Guest, SandboxError};
 use crate::state::accounts::Caller;
 use crate::state::deployments::{Deployment, Describe, Reference, ResolveError, Statistics};
 use crate::store::{StoreError, Table};
@@ -362,7 +362,6 @@ fn stage(
         training: bundle.extras().provenance().map(Provenance::summary),
         guest,
         graphs,
-        speakers: Speakers::default(),
         codeless: bundle::is_passthrough(bundle.component_digest()),
         statistics: Statistics::default(),
         stop: Arc::default(),

@@ -35,7 +35,7 @@ use crate::bundle::Manifest;
 use crate::bundle::provenance::TrainingSummary;
 use crate::id::{Digest, FunctionName, ModelName, Party};
 use crate::inference::ModelSignature;
-use crate::sandbox::{CallLimits, Entry, FunctionType, Graphs, Guest, GuestFunction, Speakers};
+use crate::sandbox::{CallLimits, Entry, FunctionType, Graphs, Guest, GuestFunction};
 use crate::stop::Stop;
 use crate::telemetry::Allowance;
 
@@ -54,7 +54,6 @@ pub struct Deployment {
     pub(crate) training: Option<TrainingSummary>,
     pub(crate) guest: Guest,
     pub(crate) graphs: Graphs,
-    pub(crate) speakers: Speakers,
     /// Whether the bundle is a model without code.
     pub(crate) codeless: bool,
     pub(crate) statistics: Statistics,
@@ -112,11 +111,6 @@ impl Deployment {
     /// The models that the code may load.
     pub fn graphs(&self) -> &Graphs {
         &self.graphs
-    }
-
-    /// The language models that the code may open.
-    pub fn speakers(&self) -> &Speakers {
-        &self.speakers
     }
 
     /// Whether all its models can be computed now.
