@@ -11,6 +11,7 @@ fn main() {
     let quoted = |path: PathBuf| format!("{:?}", path.to_str().expect("UTF-8 path"));
     let macros = include_str!("src/bind.rs.in")
         .replace("@WASI_NN@", &quoted(wit.join("deps/wasi-nn-0.2.0-rc-2024-10-28")))
-        .replace("@PLUGIN@", &quoted(wit.join("plugin.wit")));
+        .replace("@PLUGIN@", &quoted(wit.join("plugin.wit")))
+        .replace("@LANGUAGE@", &quoted(wit.join("deps/hospes-plugin-0.2.0")));
     fs::write(out.join("bind.rs"), macros).expect("the output folder is writable");
 }

@@ -58,9 +58,13 @@ extern crate self as hospes_sdk;
 pub mod arena;
 pub mod bindings;
 pub mod call;
+#[cfg(feature = "language")]
+pub mod chat;
 mod element;
 mod error;
 mod graph;
+#[cfg(feature = "language")]
+pub mod language;
 pub mod log;
 mod panic;
 mod plugin;

@@ -28,6 +28,9 @@
 /// hospes_sdk::plugin!("acme:doubling/doubling", default_allocator);
 /// # fn main() {}
 /// ```
+///
+/// A plugin that exports an interface of version 0.2, such as `rerank`, names the feature: `plugin!("acme:ranking/ranking", language)`. Its
+/// world includes `hospes:plugin/plugin@0.2.0`. It keeps Rust's default allocator.
 #[macro_export]
 macro_rules! plugin {
     ($world:literal) => {
@@ -39,7 +42,19 @@ macro_rules! plugin {
     };
     ($world:literal, default_allocator) => {
         $crate::__bind!($world);
+        $crate::__install!();
+    };
+    ($world:literal, language) => {
+        $crate::__bind_language!($world);
+        $crate::__install!();
+    };
+}
 
+/// Sends panic messages to the host's log.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __install {
+    () => {
         // The generated exports run the module's constructors first.
         #[cfg(target_arch = "wasm32")]
         const _: () = {

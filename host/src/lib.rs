@@ -11,7 +11,9 @@ pub use hospes_checkpoint as checkpoint;
 pub use hospes_config as config;
 pub use hospes_confine as confine;
 pub use hospes_convert as convert;
-pub use hospes_core::{backend, capability, clock, dsse, files, id, key, outcome, tensor, value};
+pub use hospes_core::{
+    backend, capability, clock, dsse, files, id, key, language, outcome, tensor, value,
+};
 pub use hospes_data as data;
 pub use hospes_decoder as decoder;
 pub use hospes_evaluate as evaluate;

@@ -14,6 +14,7 @@ mod extent;
 mod http;
 mod instance;
 mod interface;
+mod language;
 mod limits;
 mod linker;
 mod plugin;
@@ -48,6 +49,7 @@ pub use extent::ExtentError;
 pub use http::{Body, BodyError, Preview, Responder};
 pub use instance::{Input, Instance};
 pub use interface::{Declared, FunctionType, GuestFunction, TypesExceed};
+pub use language::Speakers;
 pub use limits::CallLimits;
 pub use stream::Sink;
 
@@ -146,7 +148,7 @@ impl Machine {
         let cache = Cache::open(cache_folder.clone(), host_secret, &engine)?;
         Ok(Self {
             compiler: Compiler::new(engine.clone(), kind, cache, setup),
-            plugin: linker::plugin(&engine).map_err(SandboxError::Engine)?,
+            plugin: linker::plugin(&engine, kind).map_err(SandboxError::Engine)?,
             plugin_with_wasi: linker::plugin_with_wasi(&engine, kind)
                 .map_err(SandboxError::Engine)?,
             types: TypeLimits {

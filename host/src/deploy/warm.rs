@@ -30,6 +30,7 @@ pub(super) async fn warm(host: &Host, deployment: &Deployment) -> Result<(), San
         input_bytes: 0,
         purpose: None,
         output_bytes_max: host.config().api.response_bytes_max,
+        speakers: Arc::default(),
         gate: None,
         stop: Stops::default(),
         log: Arc::clone(deployment.log()),

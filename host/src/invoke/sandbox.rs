@@ -87,6 +87,8 @@ fn context(
         input_bytes: call.payload.bytes().len(),
         purpose: call.purpose.clone(),
         output_bytes_max: grant.output_limit(admission).0,
+        // No bundle has some yet: decoders are not loaded.
+        speakers: Arc::default(),
         gate: grant.gate(admission),
         stop: grant.stops(function).or_left(call.left.clone()),
         log: Arc::clone(function.deployment().log()),

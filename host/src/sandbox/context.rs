@@ -11,15 +11,16 @@ use wasmtime_wasi::{HostMonotonicClock, HostWallClock, WasiCtx, WasiCtxView, Was
 use wasmtime_wasi_http::WasiHttpCtx;
 
 use super::http::{NoEgress, Responder};
+use super::language::{Meter, Speakers};
 use super::limits::{CallLimits, Growth, LimitReached};
 use crate::admission::{Allotment, Priority};
 use crate::id::{AccountName, CallId, Digest};
-use crate::inference::{Caller, Graph, Meets};
+use crate::inference::{Call, Caller, Graph, Meets, Tokens};
 use crate::stop::Stops;
 use crate::telemetry::Allowance;
 use crate::tensor::Tensor;
 
-use super::stop::CpuClock;
+use super::stop::{CpuClock, Ends};
 use super::stream::Sink;
 
 /// The models of one bundle, by the names its code may load.
@@ -32,6 +33,9 @@ pub trait ComputeGate: Send + Sync {
     /// # Errors
     /// The reason, for the caller.
     fn admit(&self, inputs: &[(String, Tensor)]) -> Result<(), String>;
+
+    /// The tokens that language models may take; `None` if nobody counts them.
+    fn tokens(&self) -> Option<Arc<dyn Tokens>>;
 }
 
 /// What a guest may know about its call, and what can end it.
@@ -55,6 +59,8 @@ pub struct CallContext {
     pub purpose: Option<Arc<str>>,
     /// Maximum size of the encoded response, in bytes.
     pub output_bytes_max: u64,
+    /// The bundle's models that speak.
+    pub speakers: Speakers,
     /// Asked before each computation; `None` if everything is permitted.
     pub gate: Option<Arc<dyn ComputeGate>>,
     /// Ends the call from outside.
@@ -75,6 +81,10 @@ pub(super) struct CallState {
     pub(super) graphs: Graphs,
     pub(super) context: CallContext,
     pub(super) cpu: Option<Arc<CpuClock>>,
+    /// The tokens of the call's sequences.
+    pub(super) meter: Arc<Meter>,
+    /// Live sequences of language models.
+    pub(super) sequences: usize,
     /// Whether the guest's start functions are running.
     starting: bool,
     /// Bytes of tensors that the host holds for the guest.
@@ -107,6 +117,8 @@ impl CallState {
             table,
             growth: Growth::new(&limits, allotment),
             cpu: limits.cpu_max.map(|max| Arc::new(CpuClock::new(max))),
+            meter: Meter::new(context.gate.as_ref().and_then(|gate| gate.tokens())),
+            sequences: 0,
             starting: true,
             graphs,
             context,
@@ -131,6 +143,22 @@ impl CallState {
         if let Some(wasi) = &mut self.wasi {
             wasi.ctx = context_of_calls(&wasi.output);
         }
+    }
+
+    /// What models know of the call that they compute for.
+    pub(super) fn computes_for(&self) -> Call {
+        Call {
+            id: Some(self.context.call),
+            caller: self.context.caller,
+            deadline: self.limits.deadline,
+            priority: self.context.priority,
+            meets: self.context.meets,
+        }
+    }
+
+    /// What ends the call while it waits for the host.
+    pub(super) fn ends(&self) -> Ends {
+        Ends { stop: self.context.stop.clone(), deadline: self.limits.deadline }
     }
 
     /// Whether the call must end now. Asked at every epoch tick.

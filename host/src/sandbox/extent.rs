@@ -10,7 +10,7 @@ mod plan;
 
 use std::collections::HashMap;
 
-use wasmparser::{BinaryReaderError, Parser, Validator, WasmFeatures};
+use wasmparser::{BinaryReaderError, Parser, Payload, Validator, WasmFeatures};
 
 use plan::{Capture, Module, Plan, Sort, Step};
 
@@ -91,6 +91,9 @@ impl Extent {
     }
 }
 
+/// The interface whose functions are linked only where streams are, whichever of them a component imports.
+const LANGUAGE: &str = "hospes:plugin/language@";
+
 /// Whether a component needs the engine with streams and `async` functions.
 pub(super) fn needs_streams(component: &[u8]) -> bool {
     let mut without = WasmFeatures::all();
@@ -104,9 +107,17 @@ pub(super) fn needs_streams(component: &[u8]) -> bool {
     let mut validator = Validator::new_with_features(without);
     let mut parser = Parser::new(0);
     parser.set_features(without);
-    parser
-        .parse_all(component)
-        .any(|payload| payload.and_then(|payload| validator.payload(&payload).map(drop)).is_err())
+    parser.parse_all(component).any(|payload| {
+        payload.is_err()
+            || payload.as_ref().is_ok_and(imports_language)
+            || payload.and_then(|payload| validator.payload(&payload).map(drop)).is_err()
+    })
+}
+
+fn imports_language(payload: &Payload<'_>) -> bool {
+    let Payload::ComponentImportSection(imports) = payload else { return false };
+    let mut imports = imports.clone().into_iter().flatten();
+    imports.any(|import| import.name.name.starts_with(LANGUAGE))
 }
 
 /// What an index stands for in the simulation; `None` if it is the host's or unknown.

@@ -104,8 +104,11 @@ impl Instance {
         let wall = self.wasm_store.data().limits.began.elapsed();
         self.wasm_store.data_mut().flush_output();
         let state = self.wasm_store.data();
-        let used = Used { wall, memory_bytes: state.growth.memory_bytes() as u64 };
+        let (memory_bytes, meter) = (state.growth.memory_bytes() as u64, Arc::clone(&state.meter));
         let result = answer.map_err(|error| failure(&error, state));
+        // Sequences that are still open end here, and give back the tokens that they have not used.
+        drop(self.wasm_store);
+        let used = Used { wall, memory_bytes, spoken: meter.spoken() };
         Outcome { result, used, released: bytes::Bytes::new() }
     }
 

@@ -16,21 +16,25 @@ use wasmtime_wasi::p2::bindings::{cli, clocks, filesystem, random};
 use wasmtime_wasi::random::WasiRandom;
 
 use super::bindings::Plugin;
+use super::bindings::language::Speaks;
 use super::context::CallState;
 use super::engine::Kind;
 use super::http;
 
-/// Links the plugin world: `wasi:nn` and what a guest may ask about its call.
-pub(super) fn plugin(engine: &Engine) -> wasmtime::Result<Linker<CallState>> {
+/// Links the plugin world: `wasi:nn` and what a guest may ask about its call; with streams also language models.
+pub(super) fn plugin(engine: &Engine, kind: Kind) -> wasmtime::Result<Linker<CallState>> {
     let mut linker = Linker::new(engine);
     Plugin::add_to_linker::<_, HasSelf<CallState>>(&mut linker, |state| state)?;
+    if kind == Kind::Streams {
+        Speaks::add_to_linker::<_, HasSelf<CallState>>(&mut linker, |state| state)?;
+    }
     Ok(linker)
 }
 
 /// Links the plugin world and the harmless part of WASI 0.2; with streams also that of WASI 0.3.
 pub(super) fn plugin_with_wasi(engine: &Engine, kind: Kind) -> wasmtime::Result<Linker<CallState>> {
     type T = CallState;
-    let mut linker = plugin(engine)?;
+    let mut linker = plugin(engine, kind)?;
     let l = &mut linker;
     wasmtime_wasi_io::add_to_linker_async(l)?;
     clocks::wall_clock::add_to_linker::<T, WasiClocks>(l, T::clocks)?;

@@ -1,4 +1,4 @@
-//! Ends a running call that has computed for too long.
+//! Ends a running call that has computed for too long, or that waits when it must end.
 
 use std::future::Future;
 use std::pin::{Pin, pin};
@@ -6,6 +6,29 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
+
+use super::limits::LimitReached;
+use crate::stop::Stops;
+
+/// What ends a call while it waits for the host: the epoch does not tick there.
+pub(super) struct Ends {
+    pub(super) stop: Stops,
+    pub(super) deadline: Instant,
+}
+
+impl Ends {
+    /// The result of `work`, unless the call must end first.
+    pub(super) async fn bound<T>(&self, work: impl Future<Output = T>) -> Result<T, LimitReached> {
+        let deadline = tokio::time::Instant::from_std(self.deadline);
+        tokio::select! {
+            biased;
+            cause = self.stop.wait() => Err(LimitReached::Ended(cause)),
+            done = tokio::time::timeout_at(deadline, work) => {
+                done.map_err(|_elapsed| LimitReached::Deadline)
+            }
+        }
+    }
+}
 
 /// Measures the time that a call computes, without waiting.
 #[derive(Debug)]

@@ -16,7 +16,7 @@ use super::bindings::wasi::nn::tensor::{self, TensorType};
 use super::context::CallState;
 use super::limits::LimitReached;
 use super::slice;
-use crate::inference::{Call, ComputeError, ErrorClass, Graph, WORKERS_WAIT};
+use crate::inference::{ComputeError, ErrorClass, Graph, WORKERS_WAIT};
 use crate::outcome::GuestFailure;
 use crate::tensor::{DataType, Tensor, TensorError};
 use crate::value::Value;
@@ -235,31 +235,12 @@ impl inference::HostGraphExecutionContext for CallState {
         if let Some(gate) = &self.context.gate {
             gate.admit(&inputs).map_err(LimitReached::Gate)?;
         }
-        // The epoch does not tick inside a host call, so enforce the deadline and the stop here.
-        let deadline = tokio::time::Instant::from_std(self.limits.deadline);
-        let call = Call {
-            id: Some(self.context.call),
-            caller: self.context.caller,
-            deadline: self.limits.deadline,
-            priority: self.context.priority,
-            meets: self.context.meets,
-        };
-        let computed = tokio::time::timeout_at(deadline, graph.compute(inputs, call));
-        let stop = self.context.stop.clone();
-        let computed = tokio::select! {
-            biased;
-            cause = stop.wait() => return Err(LimitReached::Ended(cause).into()),
-            computed = computed => computed,
-        };
-        match computed {
-            Err(_elapsed) => Err(LimitReached::Deadline.into()),
-            Ok(Err(error)) if error.class() == ErrorClass::Lost => Err(lost(&error).into()),
+        match self.ends().bound(graph.compute(inputs, self.computes_for())).await? {
+            Err(error) if error.class() == ErrorClass::Lost => Err(lost(&error).into()),
             // It would only wait for its end.
-            Ok(Err(error)) if error.class() == ErrorClass::Late => {
-                Err(LimitReached::Deadline.into())
-            }
-            Ok(Err(error)) => self.refuse(error_code(&error), error.to_string()),
-            Ok(Ok(outputs)) => outputs
+            Err(error) if error.class() == ErrorClass::Late => Err(LimitReached::Deadline.into()),
+            Err(error) => self.refuse(error_code(&error), error.to_string()),
+            Ok(outputs) => outputs
                 .into_iter()
                 .map(|(name, tensor)| Ok((name, self.push_tensor(GuestTensor::Sound(tensor))?)))
                 .collect::<wasmtime::Result<Vec<_>>>()

@@ -11,7 +11,7 @@ use crate::call::{Call, Payload};
 use crate::clock::Clock;
 use crate::id::{Digest, Party};
 use crate::key::PartyKey;
-use crate::outcome::{GuestFailure, Outcome, Reply};
+use crate::outcome::{GuestFailure, Outcome, Reply, Spoken};
 use crate::receipt::{CallResult, ChainId, Commitment, Draft, Issued, Log, Receipt, ReceiptError};
 use crate::state::accounts::Caller;
 use crate::state::agreements::{Grant, Refusals};
@@ -76,6 +76,7 @@ impl Receipts {
         draft.max = reservation.calls_max();
         draft.wall_micros = u64::try_from(outcome.used.wall.as_micros()).unwrap_or(u64::MAX);
         draft.memory_bytes = outcome.used.memory_bytes;
+        draft.spoken = Some(outcome.used.spoken).filter(|spoken| *spoken != Spoken::default());
         draft.result = result(&outcome.result);
         let output = match &outcome.result {
             Ok(reply) => Some(reply.bytes()),
@@ -165,6 +166,7 @@ impl Receipts {
             max: None,
             rows: None,
             tokens: None,
+            spoken: None,
             price: None,
             purpose: call.purpose.as_deref().map(Box::from),
             input: Commitment::of(salt, "input", input),

@@ -120,6 +120,7 @@ impl Ours {
             input_bytes: 0,
             purpose: None,
             output_bytes_max: 1 << 20,
+            speakers: Arc::default(),
             gate: None,
             stop: Stops::default(),
             sink: None,

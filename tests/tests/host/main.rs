@@ -42,6 +42,7 @@ mod hostile_components;
 mod hostile_models;
 mod http;
 mod killed_workers;
+mod language;
 mod languages;
 mod leaks;
 mod lifecycle;

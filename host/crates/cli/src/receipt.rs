@@ -16,6 +16,7 @@ use super::screen::{Answer, printable, seconds, table};
 use super::verify::Verify;
 use hospes_agreement::Micros;
 use hospes_core::id::{CallId, Digest, Party};
+use hospes_core::outcome::Spoken;
 use hospes_receipt::{Receipt as Entry, ReceiptProof, Salt};
 use hospes_wire::receipts::{self, Page};
 use hospes_wire::status::Host;
@@ -248,6 +249,12 @@ pub fn page(receipt: &Entry) -> String {
             more += &format!("\n  {name:10} {value}");
         }
     }
+    if let Some(Spoken { prompt, cached, completion }) = receipt.spoken {
+        more += &format!(
+            "\n  {:10} {prompt} tokens of the prompt, {cached} of them cached; {completion} of the completion",
+            "language"
+        );
+    }
     if let Some(price) = receipt.price {
         more += &format!("\n  {:10} {} of the agreement's currency", "price", Micros(price));
     }
@@ -289,6 +296,9 @@ pub fn entry(receipt: &Entry) -> Value {
         "max": receipt.max,
         "rows": receipt.rows,
         "tokens": receipt.tokens,
+        "prompt_tokens": receipt.spoken.map(|spoken| spoken.prompt),
+        "cached_tokens": receipt.spoken.map(|spoken| spoken.cached),
+        "completion_tokens": receipt.spoken.map(|spoken| spoken.completion),
         "price_micros": receipt.price,
         "purpose": receipt.purpose,
         "input_bytes": receipt.input_bytes,

@@ -56,6 +56,7 @@ fn receipt(folder: &Path) -> PartyKey {
             max: Some(100),
             rows: None,
             tokens: None,
+            spoken: None,
             price: None,
             purpose: None,
             input: Commitment::of(&salt, "input", SENT),

@@ -95,6 +95,17 @@ pub struct Used {
     pub wall: Duration,
     /// Peak memory of the guest, in bytes.
     pub memory_bytes: u64,
+    /// Tokens of language models.
+    pub spoken: Spoken,
+}
+
+/// The tokens that a call's sequences have taken.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Spoken {
+    pub prompt: u64,
+    /// Of the prompt's, those that were in the cache.
+    pub cached: u64,
+    pub completion: u64,
 }
 
 /// How a guest failed. This is data, not an error of the host: the call ran and is metered.

@@ -10,17 +10,21 @@ use minicbor::encode::{Encoder, Error as EncodeError};
 
 use super::{CallResult, ChainId, Commitment, Draft, RECEIPT_BYTES_MAX, Receipt};
 use hospes_core::id::{CallId, Digest, IdError, ModelName, Party};
+use hospes_core::outcome::Spoken;
 
 const VERSION: u8 = 1;
 
 /// The number of members of a complete receipt.
-const MEMBERS_MAX: u64 = 26;
+const MEMBERS_MAX: u64 = 29;
+
+/// Those of language models, which are there together or not at all.
+const SPOKEN: u64 = 3;
 
 /// Maximum length of a failure code, in bytes.
 pub(super) const CODE_BYTES_MAX: usize = 64;
 
 /// Maximum size of a receipt without its strings, in bytes: every member with the longest key, number and length.
-pub(super) const BYTES_BESIDE_TEXTS_MAX: usize = 435;
+pub(super) const BYTES_BESIDE_TEXTS_MAX: usize = 468;
 
 /// Why bytes are not a receipt.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -67,6 +71,9 @@ mod member {
     pub const TOKENS: u8 = 23;
     pub const PRICE: u8 = 24;
     pub const PURPOSE: u8 = 25;
+    pub const PROMPT_TOKENS: u8 = 26;
+    pub const CACHED_TOKENS: u8 = 27;
+    pub const COMPLETION_TOKENS: u8 = 28;
 }
 
 impl Receipt {
@@ -110,7 +117,8 @@ fn write(receipt: &Receipt, cbor: &mut Encoder<&mut Vec<u8>>) -> Written {
         receipt.purpose.is_some(),
     ];
     let absent = present.iter().filter(|present| !**present).count() as u64;
-    cbor.map(MEMBERS_MAX - absent)?;
+    let unspoken = if receipt.spoken.is_some() { 0 } else { SPOKEN };
+    cbor.map(MEMBERS_MAX - absent - unspoken)?;
     cbor.u8(member::VERSION)?.u8(VERSION)?;
     cbor.u8(member::CALL)?.bytes(receipt.call.as_bytes())?;
     cbor.u8(member::AT)?.i64(receipt.at.as_microsecond())?;
@@ -163,6 +171,11 @@ fn write(receipt: &Receipt, cbor: &mut Encoder<&mut Vec<u8>>) -> Written {
     }
     if let Some(purpose) = &receipt.purpose {
         cbor.u8(member::PURPOSE)?.str(purpose)?;
+    }
+    if let Some(Spoken { prompt, cached, completion }) = receipt.spoken {
+        cbor.u8(member::PROMPT_TOKENS)?.u64(prompt)?;
+        cbor.u8(member::CACHED_TOKENS)?.u64(cached)?;
+        cbor.u8(member::COMPLETION_TOKENS)?.u64(completion)?;
     }
     Ok(())
 }
@@ -273,6 +286,7 @@ impl<'a> Members<'a> {
             max: self.integer(member::MAX),
             rows: self.integer(member::ROWS),
             tokens: self.integer(member::TOKENS),
+            spoken: self.spoken()?,
             price: self.integer(member::PRICE),
             purpose: self.texts.get(usize::from(member::PURPOSE)).copied().flatten().map(Box::from),
             input: Commitment::from_bytes(self.array(member::INPUT)?),
@@ -285,6 +299,19 @@ impl<'a> Members<'a> {
         };
         let previous = Digest::from_bytes(self.array(member::PREVIOUS)?);
         Ok(Receipt { draft, sequence: self.required(member::SEQUENCE)?, previous })
+    }
+
+    fn spoken(&self) -> Result<Option<Spoken>, FormError> {
+        let members = [member::PROMPT_TOKENS, member::CACHED_TOKENS, member::COMPLETION_TOKENS];
+        match members.map(|member| self.integer(member)) {
+            [None, None, None] => Ok(None),
+            [Some(prompt), Some(cached), Some(completion)] => {
+                Ok(Some(Spoken { prompt, cached, completion }))
+            }
+            [None, _, _] => Err(FormError::Missing(member::PROMPT_TOKENS)),
+            [_, None, _] => Err(FormError::Missing(member::CACHED_TOKENS)),
+            [_, _, None] => Err(FormError::Missing(member::COMPLETION_TOKENS)),
+        }
     }
 
     fn chain(&self) -> Result<ChainId, FormError> {

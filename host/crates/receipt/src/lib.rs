@@ -26,6 +26,7 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 
 use hospes_core::id::{CallId, Digest, FunctionName, ModelName, Party};
+use hospes_core::outcome::Spoken;
 
 pub use action::{Action, Actor, Deed, NewAction, REASON_BYTES_MAX, TARGET_BYTES_MAX};
 pub use commitment::{Commitment, Salt};
@@ -84,6 +85,8 @@ pub struct Draft {
     /// Rows of the call's batch and tokens of its computations, if they are counted.
     pub rows: Option<u64>,
     pub tokens: Option<u64>,
+    /// Tokens of language models, if the call spoke with one.
+    pub spoken: Option<Spoken>,
     /// The call's price, in millionths of the agreement's currency.
     pub price: Option<u64>,
     /// The purpose that the caller declared.

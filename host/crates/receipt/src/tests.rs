@@ -53,6 +53,7 @@ fn draft(number: u64, agreement: u8) -> Draft {
         max: Some(1000),
         rows: Some(3),
         tokens: Some(17),
+        spoken: None,
         price: Some(400),
         purpose: Some("https://w3id.org/dpv#ResearchAndDevelopment".into()),
         input: Commitment::of(&salt(), "input", b"in"),
@@ -149,7 +150,23 @@ fn the_bytes_of_a_receipt_are_fixed() {
     ];
     let all = expected.concat().replacen("b6", "b81a", 1) + &meters.concat();
     assert_eq!(hex(&receipt.to_bytes()), all);
+    assert_eq!(Receipt::parse(&receipt.to_bytes()), Ok(receipt.clone()));
+    let Receipt { draft, sequence, previous } = receipt;
+    let spoken = Some(Spoken { prompt: 37, cached: 32, completion: 300 });
+    let receipt = Receipt { draft: Draft { spoken, ..draft }, sequence, previous };
+    let all = all.replacen("b81a", "b81d", 1) + "181a1825181b1820181c19012c";
+    assert_eq!(hex(&receipt.to_bytes()), all);
     assert_eq!(Receipt::parse(&receipt.to_bytes()), Ok(receipt));
+}
+
+#[test]
+fn tokens_of_language_models_are_there_together_or_not_at_all() {
+    let spoken = Some(Spoken { prompt: 1, cached: 2, completion: 3 });
+    let whole = Draft { spoken, ..draft(1, 1) }.at(0, Digest::of(b"")).to_bytes();
+    // Without the last member, and with one fewer in the map's head.
+    let mut less = whole[..whole.len() - 3].to_vec();
+    less[1] -= 1;
+    assert_eq!(Receipt::parse(&less), Err(FormError::Missing(28)));
 }
 
 fn without_meters(receipt: Receipt) -> Receipt {
@@ -197,7 +214,7 @@ fn only_one_spelling_of_a_receipt_is_read() {
     failed.draft.result = CallResult::Failed { code: "a".into() };
     assert_eq!(with("138100", "1382026161"), Ok(failed));
     assert_eq!(with("0b080c", "0c080c"), Err(FormError::NotCanonical), "a member twice");
-    assert!(matches!(with("0b080c", "181a080c"), Err(FormError::Cbor(_) | FormError::Value(_))));
+    assert!(matches!(with("0b080c", "181d080c"), Err(FormError::Cbor(_) | FormError::Value(_))));
     let mut tail = bytes.clone();
     tail.push(0);
     assert_eq!(Receipt::parse(&tail), Err(FormError::NotCanonical));
@@ -252,6 +269,7 @@ fn no_receipt_is_longer_than_its_draft_could_come_to() {
         max: Some(u64::MAX),
         rows: Some(u64::MAX),
         tokens: Some(u64::MAX),
+        spoken: Some(Spoken { prompt: u64::MAX, cached: u64::MAX, completion: u64::MAX }),
         price: Some(u64::MAX),
         purpose: Some("p".repeat(256).into()),
         input_bytes: u64::MAX,

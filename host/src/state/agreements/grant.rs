@@ -14,6 +14,7 @@ use crate::agreement::{CallFacts, InputFacts, OnSuspend, Report, Rule, RuleSet, 
 use crate::call::{Call, Timings};
 use crate::controls::Controls;
 use crate::id::{AccountName, Digest, Party};
+use crate::inference::Tokens;
 use crate::ledger::Ledger;
 use crate::outcome::OutputLimit;
 use crate::sandbox::{CallLimits, ComputeGate, Input};
@@ -323,6 +324,24 @@ impl ComputeGate for Gate {
             Some(tab) if !tab.take(tokens(inputs)) => Err("its tokens are used up".to_owned()),
             Some(_) | None => Ok(()),
         }
+    }
+
+    fn tokens(&self) -> Option<Arc<dyn Tokens>> {
+        let tab = self.tokens.as_ref()?;
+        Some(Arc::new(Tab(Arc::clone(tab))))
+    }
+}
+
+/// The tokens of a call that its sequences take and give back.
+struct Tab(Arc<TokenTab>);
+
+impl Tokens for Tab {
+    fn take(&self, tokens: u64) -> bool {
+        self.0.take(tokens)
+    }
+
+    fn give_back(&self, tokens: u64) {
+        self.0.give_back(tokens);
     }
 }
 

@@ -123,10 +123,14 @@ fn tokens_are_reserved_one_computation_at_a_time_and_only_while_the_call_runs() 
     let tab = Arc::clone(reservation.tokens().expect("tokens are counted"));
     assert!(tab.take(4) && tab.take(3));
     assert!(!tab.take(1), "the ledger above has none left");
+    tab.give_back(2);
+    assert_eq!(above.usage(at(0)).reserved[3], 5);
+    assert!(tab.take(2) && !tab.take(1), "what is not used can be taken again");
     assert_eq!(ledger.usage(at(0)).reserved[3], 7, "nothing is half taken");
     assert_eq!(charge(&ledger, &want(0), 1), Err(Limit::Count(Metered::Tokens)));
     assert_eq!(reservation.commit(&spent(20), Ok::<_, ()>).expect("charged").0.tokens, 7);
     assert!(!tab.take(1), "the call has ended");
+    tab.give_back(1);
     assert_eq!((ledger.usage(at(0)).used[3], above.usage(at(0)).used[3]), (7, 7));
     assert_eq!(ledger.usage(at(0)).reserved, [0; 4]);
 }

@@ -48,6 +48,16 @@ impl TokenTab {
         true
     }
 
+    /// Gives back tokens that were taken and not used, while the call runs.
+    pub fn give_back(&self, tokens: u64) {
+        let mut tab = self.tab.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let tokens = tokens.min(tab.taken);
+        tab.taken -= tokens;
+        for ledger in &self.ledgers {
+            ledger.lock().give_back(&[0, 0, 0, tokens]);
+        }
+    }
+
     /// The number taken. No more are taken.
     pub(super) fn close(&self) -> u64 {
         let mut tab = self.tab.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
