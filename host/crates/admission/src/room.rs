@@ -110,11 +110,6 @@ impl Room {
 }
 
 impl Taken {
-    /// What it takes.
-    pub fn footprint(&self) -> Footprint {
-        self.footprint
-    }
-
     /// Replaces an estimate by what it takes in fact, even if that is more than there is.
     pub fn set(&mut self, actual: Footprint) {
         let mut taken = self.room.lock();

@@ -164,11 +164,6 @@ impl Deployments {
         false
     }
 
-    /// Unloads every version that nobody uses. Returns how many.
-    pub fn unload_all(&self) -> usize {
-        std::iter::from_fn(|| self.unload_one().then_some(())).count()
-    }
-
     /// Numbers of loads and unloads.
     pub fn loads(&self) -> Loads {
         let Residents { loads, unloads, nanos, .. } = &self.residents;
