@@ -6,9 +6,10 @@
 mod models;
 mod restore;
 mod room;
+mod space;
 mod warm;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -18,15 +19,20 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::OnceCell;
 use tokio::task::block_in_place;
 
+use crate::admission::{NeverFits, Taken};
 use crate::backend::BackendKind;
 use crate::bundle::provenance::Provenance;
-use crate::bundle::{self, BundleError, RegistryError, VerifiedBundle};
+use crate::bundle::{self, BundleError, KeptError, RegistryError, VerifiedBundle};
+use crate::config::show_bytes;
 use crate::host::Host;
 use crate::id::{AccountName, Digest, ModelName, Party};
 use crate::inference::{LoadError, Trial, TrialError};
 use crate::sandbox::{Declared, Graphs, Guest, SandboxError};
+use crate::state;
 use crate::state::accounts::Caller;
-use crate::state::deployments::{Deployment, Describe, Reference, ResolveError, Statistics};
+use crate::state::deployments::{
+    Deployment, Describe, DescribedModel, Loaded, Reference, ResolveError, described, record,
+};
 use crate::store::{StoreError, Table};
 
 use models::{Backends, Models, backends, joined};
@@ -68,6 +74,13 @@ pub enum DeployError {
     Version(#[from] ResolveError),
     #[error(transparent)]
     Room(#[from] RoomError),
+    #[error(transparent)]
+    NeverFits(#[from] NeverFits),
+    #[error(
+        "running calls use all models and plugins that are loaded, and these fill the {} that they may have (`inference.memory_bytes`)",
+        show_bytes(*bytes)
+    )]
+    NoRoom { bytes: u64 },
     #[error("the bundle could not be stored")]
     Registry(#[from] RegistryError),
     #[error("the publication could not be stored")]
@@ -90,23 +103,25 @@ pub async fn deploy(
     let publication = authorise(host, publisher, &bundle)?;
     let guest = compile(host, &publication, &bundle).await?;
     let models = Models::of(&publication, &bundle);
-    let graphs = models.load(host).await?;
+    let graphs = models.load(host, None).await?;
     let trials = models.try_out(host, &graphs, &Backends::new()).await?;
     let (backends, joined) = (backends(&trials), joined(&trials));
     models.join(&graphs, &joined);
     let publication = Publication { backends, joined, ..publication };
-    let deployment = stage(host, &publication, &bundle, guest, graphs);
+    let deployment = Arc::new(stage(host, &publication, &bundle, &guest.0, &graphs));
+    let loaded = Arc::new(Loaded::new(Arc::clone(&deployment), guest, graphs));
     document(host, &deployment, describe).await?;
-    warm(host, &deployment).await?;
+    warm(host, &loaded).await?;
     block_in_place(|| host.registry.store(&bundle))?;
     let go_live = || {
         // Checked again: compiling takes a while.
         check_withdrawn(host, &publication, &bundle)?;
         check_room(host, &publication)?;
-        keep(host, &[&publication])
+        keep(host, &[(&publication, Some(&*deployment))])
     };
-    let live = vec![Arc::clone(&deployment)];
-    block_in_place(|| host.deployments.publish(live, go_live))?;
+    let live = [state::deployments::Published::live(loaded)];
+    block_in_place(|| host.deployments.publish(&live, go_live))?;
+    space::tidy(host);
     tracing::info!(model = %deployment.model, version = %deployment.version, "published");
     Ok(Published { deployment, trials })
 }
@@ -124,22 +139,38 @@ pub struct Tried {
     pub trial: Trial,
 }
 
-/// Loads a published version from its bundle on disk. The bundle is verified again.
-async fn load_kept(host: &Host, publication: &Publication) -> Result<Arc<Deployment>, DeployError> {
+/// Loads a published version from its bundle on disk. The bundle is verified again, but it has run when it was published: its start and its
+/// models are not tried out again, unless another backend computes them now. `known` is what callers know of it.
+async fn load_kept(
+    host: &Host,
+    publication: &Publication,
+    known: Option<Arc<Deployment>>,
+) -> Result<Arc<Loaded>, DeployError> {
     let Publication { model, version, bundle, .. } = publication;
     host.withdrawals.check(model, version, [bundle])?;
-    let bytes = block_in_place(|| host.registry.load(&publication.bundle))?;
-    let bundle = verify(host, bytes)?;
+    let length = match publication.bytes {
+        Some(bytes) => bytes,
+        None => block_in_place(|| host.registry.length(bundle))?,
+    };
+    let _place = host.deployments.loading().place(length).await;
+    // Hashing a gigabyte takes a second, so other tasks leave this thread meanwhile.
+    let bundle = block_in_place(|| host.registry.load(bundle, &host.bundle_limits()))?;
     check_withdrawn(host, publication, &bundle)?;
     let guest = compile(host, publication, &bundle).await?;
     let models = Models::of(publication, &bundle);
-    let graphs = models.load(host).await?;
+    let graphs = models.load(host, known.as_deref()).await?;
     // Hosts before this one did not record the backends.
     if !publication.backends.is_empty() {
         models.try_out(host, &graphs, &publication.backends).await?;
     }
     models.join(&graphs, &publication.joined);
-    Ok(stage(host, publication, &bundle, guest, graphs))
+    let fresh = stage(host, publication, &bundle, &guest.0, &graphs);
+    let deployment = match known {
+        Some(known) if known.looks_like(&fresh) => known,
+        Some(known) => Arc::new(fresh.after(&known)),
+        None => Arc::new(fresh),
+    };
+    Ok(Arc::new(Loaded::new(deployment, guest, graphs)))
 }
 
 /// Every published version of a model, in service or not, in ascending order.
@@ -178,50 +209,78 @@ pub async fn load(host: &Host, model: &ModelName) -> Result<(), DeployError> {
     if kept.is_empty() {
         return Err(ResolveError::NoModel(model.clone()).into());
     }
-    let (mut back, mut live) = (Vec::new(), Vec::new());
+    let mut back = Back::default();
     let mut all = Ok(());
     for publication in kept {
-        match load_back(host, publication).await {
-            Ok(Some((publication, deployment))) => {
-                back.push(publication);
-                live.push(deployment);
-            }
-            Ok(None) => {}
+        match load_back(host, publication, &mut back).await {
+            Ok(()) => {}
             Err(error) => {
                 all = Err(error);
                 break;
             }
         }
     }
-    if !live.is_empty() {
-        let all_live = live.clone();
+    if !back.publications.is_empty() {
+        let Back { publications, deployments, mut loaded } = back;
         let keep_all = || {
-            for live in &all_live {
+            for live in &deployments {
                 // Checked again: loading takes a while.
                 host.withdrawals.check(live.model(), live.version(), live.digests())?;
             }
-            keep(host, &back.iter().collect::<Vec<_>>())
+            let kept = publications.iter().zip(&deployments);
+            keep(host, &kept.map(|(kept, live)| (kept, Some(&**live))).collect::<Vec<_>>())
         };
-        block_in_place(|| host.deployments.publish(live, keep_all))?;
+        let live = deployments.iter().map(|deployment| match loaded.pop_front() {
+            Some(loaded) => state::deployments::Published::live(loaded),
+            None => state::deployments::Published::known(Arc::clone(deployment)),
+        });
+        let live: Vec<_> = live.collect();
+        block_in_place(|| host.deployments.publish(&live, keep_all))?;
+        drop(live);
+        space::tidy(host);
     }
     all
 }
 
-/// Loads a version that its publisher took out of service. Returns `None` if it is in service.
+/// Versions that come back into service.
+#[derive(Default)]
+struct Back {
+    publications: Vec<Publication>,
+    /// The same ones.
+    deployments: Vec<Arc<Deployment>>,
+    /// The same ones, or none if there is no room for all of them.
+    loaded: VecDeque<Arc<Loaded>>,
+}
+
+/// Loads a version that its publisher took out of service, if it did.
 async fn load_back(
     host: &Host,
     publication: Publication,
-) -> Result<Option<(Publication, Arc<Deployment>)>, DeployError> {
+    back: &mut Back,
+) -> Result<(), DeployError> {
     let out = host.withdrawals.why_out(&publication.model, &publication.version);
     if let Some(withdrawal) = out {
         return Err(ResolveError::from(withdrawal).into());
     }
     if !publication.withdrawn {
-        return Ok(None);
+        return Ok(());
     }
     let publication = Publication { withdrawn: false, ..publication };
-    let deployment = load_kept(host, &publication).await?;
-    Ok(Some((publication, deployment)))
+    let is_first = back.deployments.is_empty();
+    let loaded = match load_kept(host, &publication, None).await {
+        // They are too many to be loaded at once: each has been loaded once, and its next call loads it again.
+        Err(DeployError::NoRoom { .. }) if !is_first => {
+            back.loaded.clear();
+            load_kept(host, &publication, None).await?
+        }
+        loaded => loaded?,
+    };
+    back.deployments.push(Arc::clone(loaded.deployment()));
+    if is_first || !back.loaded.is_empty() {
+        back.loaded.push_back(loaded);
+    }
+    back.publications.push(publication);
+    Ok(())
 }
 
 /// Takes every version of a model out of service until [`load`] puts them back, also across restarts. Waits for the disk.
@@ -252,7 +311,7 @@ pub fn unload(host: &Host, model: &ModelName) -> Result<(), DeployError> {
                 }
             });
         }
-        keep(host, &gone.iter().collect::<Vec<_>>())
+        keep(host, &gone.iter().map(|gone| (gone, None)).collect::<Vec<_>>())
     })
 }
 
@@ -283,6 +342,15 @@ struct Publication {
     /// Whether it is out of service.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     withdrawn: bool,
+}
+
+impl From<KeptError> for DeployError {
+    fn from(error: KeptError) -> Self {
+        match error {
+            KeptError::Registry(error) => error.into(),
+            KeptError::Refused(error) => error.into(),
+        }
+    }
 }
 
 impl Publication {
@@ -331,11 +399,12 @@ fn check_room(host: &Host, publication: &Publication) -> Result<(), DeployError>
     block_in_place(|| room::check(host, publication))
 }
 
+/// The compiled code, with the room that it takes.
 async fn compile(
     host: &Host,
     publication: &Publication,
     bundle: &VerifiedBundle,
-) -> Result<Guest, SandboxError> {
+) -> Result<(Guest, Taken), DeployError> {
     let functions = bundle.manifest().functions.iter();
     let declared = functions
         .map(|function| Declared {
@@ -344,17 +413,24 @@ async fn compile(
         })
         .collect();
     let (account, digest) = (&publication.model.publisher, *bundle.component_digest());
-    host.sandbox.compile(account, digest, bundle.component(), declared).await
+    let guest = host.sandbox.compile(account, digest, bundle.component(), declared).await?;
+    let room = space::take(host, guest.footprint()).await?;
+    Ok((guest, room))
 }
 
+/// What is known of a version, from its code and its loaded models.
 fn stage(
     host: &Host,
     publication: &Publication,
     bundle: &VerifiedBundle,
-    guest: Guest,
-    graphs: Graphs,
-) -> Arc<Deployment> {
-    Arc::new(Deployment {
+    guest: &Guest,
+    graphs: &Graphs,
+) -> Deployment {
+    let models = bundle.manifest().models.iter().filter_map(|spec| {
+        let name = spec.name.as_str();
+        graphs.get(name).map(|graph| DescribedModel::of(name.to_owned(), graph))
+    });
+    Deployment {
         model: publication.model.clone(),
         version: publication.version.clone(),
         digest: publication.bundle,
@@ -362,15 +438,16 @@ fn stage(
         publisher: *bundle.publisher(),
         manifest: bundle.manifest().clone(),
         training: bundle.extras().provenance().map(Provenance::summary),
-        guest,
-        graphs,
+        functions: guest.prototypes().collect(),
+        imports: guest.imports(),
+        models: models.collect(),
         codeless: bundle::is_passthrough(bundle.component_digest()),
-        statistics: Statistics::default(),
+        statistics: Arc::default(),
         stop: Arc::default(),
         log: host.log_allowance(&publication.model.publisher),
         component: *bundle.component_digest(),
         document: OnceCell::new(),
-    })
+    }
 }
 
 /// Builds the version's description once, so that unauthenticated requests for it cost nothing.
@@ -386,15 +463,19 @@ async fn document(
     }
 }
 
-/// Stores publications, all or none. Waits for the disk once.
-fn keep(host: &Host, publications: &[&Publication]) -> Result<(), DeployError> {
-    let record = |publication: &&Publication| {
-        let record = serde_json::to_vec(publication);
-        let record = record.expect("invariant: a publication has string keys only");
-        (key(&publication.model, &publication.version), record)
-    };
-    let records: Vec<_> = publications.iter().map(record).collect();
-    let records = records.iter().map(|(key, record)| (Table::Publications, &**key, &**record));
+/// Stores publications, all or none, and what is known of them if it is new. Waits for the disk once.
+fn keep(host: &Host, kept: &[(&Publication, Option<&Deployment>)]) -> Result<(), DeployError> {
+    let mut records = Vec::new();
+    for (publication, deployment) in kept {
+        let bytes = serde_json::to_vec(publication);
+        let bytes = bytes.expect("invariant: a publication has string keys only");
+        let Publication { model, version, .. } = publication;
+        records.push((Table::Publications, key(model, version), bytes));
+        if let Some(bytes) = deployment.and_then(record) {
+            records.push((Table::Descriptions, described(model, version), bytes));
+        }
+    }
+    let records = records.iter().map(|(table, key, record)| (*table, &**key, &**record));
     Ok(host.store.put_all(&records.collect::<Vec<_>>())?)
 }
 

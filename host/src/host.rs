@@ -13,12 +13,12 @@ pub(crate) mod time;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use subtle::ConstantTimeEq as _;
 use tokio::sync::Semaphore;
 
-use crate::admission::{Bodies, PerAccount, Rate, Slots, Spools};
+use crate::admission::{Bodies, PerAccount, Rate, Room, Slots, Spools};
 use crate::bundle::{BundleLimits, Registry, RegistryError};
 use crate::clock::Clock;
 use crate::config::Config;
@@ -29,7 +29,7 @@ use crate::receipt::ReceiptError;
 use crate::sandbox::{Sandbox, SandboxError};
 use crate::state::accounts::{Auth, AuthError};
 use crate::state::agreements::{Agreements, AgreementsError};
-use crate::state::deployments::Deployments;
+use crate::state::deployments::{Deployments, Descriptions};
 use crate::state::market::{Market, MarketError};
 use crate::state::negotiations::{Negotiations, NegotiationsError};
 use crate::state::receipts::{self, Receipts};
@@ -43,7 +43,7 @@ pub use readiness::NotReady;
 use secrets::Secrets;
 pub use secrets::SecretsError;
 pub use settings::inference_settings;
-use settings::{body_limits, line, sandbox, uploads};
+use settings::{body_limits, line, room, sandbox, uploads};
 pub use time::{FILE as TIME_FILE, read as time_known};
 
 /// How often an account may load and unload its models: a burst, then one per interval. Each adds a leaf to the log, which is kept in
@@ -114,6 +114,8 @@ pub struct Host {
     pub(crate) sandbox: Sandbox,
     pub(crate) inference: Inference,
     pub(crate) slots: Slots,
+    /// Room for loaded models and code.
+    pub(crate) room: Room,
     log_allowances: Arc<Allowances>,
     pub(crate) bodies: Bodies,
     /// Uploads of bundles by accounts.
@@ -129,7 +131,6 @@ pub struct Host {
     /// Held during a backup: one at a time, since each needs as much disk as the records.
     pub(crate) backups: Arc<Semaphore>,
     draining: AtomicBool,
-    started: Instant,
     /// The checkpoint that is stored apart from the log.
     remembered: Mutex<String>,
 }
@@ -183,6 +184,7 @@ impl Host {
             sandbox: sandbox(&config, &data, &secrets)?,
             inference: Inference::start(inference).await?,
             slots: Slots::new(line(&config.admission)),
+            room: room(&config.inference),
             log_allowances,
             bodies: Bodies::new(body_limits(&config.api)),
             uploads,
@@ -192,7 +194,6 @@ impl Host {
             operating: Mutex::new(()),
             backups: Arc::new(Semaphore::new(1)),
             draining: AtomicBool::new(false),
-            started: Instant::now(),
             remembered: Mutex::new(remembered),
             config,
             clock,
@@ -257,6 +258,14 @@ impl Host {
     /// How much a publisher may log: one allowance for all its plugins and workers.
     pub fn log_allowance(&self, publisher: &AccountName) -> Arc<Allowance> {
         self.log_allowances.of(publisher)
+    }
+
+    /// Where the descriptions of published versions are.
+    pub(crate) fn descriptions(&self) -> Descriptions {
+        Descriptions {
+            store: Arc::clone(&self.store),
+            allowances: Arc::clone(&self.log_allowances),
+        }
     }
 
     /// Size limits of a bundle.

@@ -79,16 +79,18 @@ pub async fn invoke(host: &Host, call: Call) -> Result<Invocation, InvokeError> 
     let input = arguments::read(&function, &call, host.reader(&caller)).await?;
     let grant = grant.narrow(&function, &call, &input);
     let grant = grant.map_err(denied::input(host, &function, &call))?;
+    let loaded = host.deployments.ready(&function).await?; // stays loaded until the end of the call
     let turn = (grant.account(), &sandbox::wish(&function, &call));
     let admission = Admission::admit(&host.slots, turn, grant.allowances(), call.abandoned()).await;
     let admission = admission.map_err(denied::admission(host, &grant, &function, &call))?;
-    sandbox::check_models(host, &function, &grant, &call, &input)?;
+    sandbox::check_models(host, (&function, &loaded), &grant, &call, &input)?;
     host.receipts.take_calls()?; // reserves room in the log for this call
     let admitted = Instant::now();
     let instance =
-        sandbox::instantiate(host, &function, &grant, &call, (&admission, admitted)).await?;
+        sandbox::instantiate(host, (&function, &loaded), &grant, &call, (&admission, admitted))
+            .await?;
     let instantiated = Instant::now();
-    let outcome = instance.run(function.entry(), input).await; // no `?`: a guest failure is charged too
+    let outcome = instance.run(loaded.entry(function.name()), input).await; // no `?`: a guest failure is charged too
     let ran = admitted + outcome.used.wall;
     let outcome = release::check(&grant, &admission, &function, &call.form, outcome);
     let issued = host.receipts.issue(&grant, &function, &call, admission, &outcome);

@@ -48,12 +48,12 @@ pub use context::{CallContext, ComputeGate, Graphs};
 pub use extent::ExtentError;
 pub use http::{Body, BodyError, Preview, Responder};
 pub use instance::{Input, Instance};
-pub use interface::{Declared, FunctionType, GuestFunction, TypesExceed};
+pub use interface::{Declared, FunctionType, GuestFunction, Prototype, TypesExceed};
 pub use language::Speakers;
 pub use limits::CallLimits;
 pub use stream::Sink;
 
-use crate::admission::{Asker, FairLine, FairTurns, Memory, TurnError};
+use crate::admission::{Asker, FairLine, FairTurns, Footprint, Memory, TurnError};
 use crate::capability::{Capabilities, Capability};
 use crate::config;
 use crate::id::{AccountName, ById, Digest, FunctionName};
@@ -205,19 +205,27 @@ impl std::ops::Deref for Entry {
     }
 }
 
+/// Bytes and memory mappings that a guest takes besides its code.
+const GUEST_BYTES: u64 = 64 << 10;
+const GUEST_MAPPINGS: u64 = 4;
+
 impl Guest {
-    /// The functions that can be called.
-    pub fn functions(&self) -> &[GuestFunction] {
-        &self.functions
+    /// The functions that can be called, as their callers see them.
+    pub fn prototypes(&self) -> impl Iterator<Item = Prototype> {
+        self.functions.iter().map(GuestFunction::prototype)
     }
 
-    /// The function at `index` of [`Guest::functions`].
-    ///
-    /// # Panics
-    /// If there is none.
-    pub fn entry(&self, index: usize) -> Entry {
-        assert!(index < self.functions.len(), "invariant: only functions that exist are called");
-        Entry { functions: Arc::clone(&self.functions), index }
+    /// The function of this name.
+    pub fn entry(&self, name: &FunctionName) -> Option<Entry> {
+        let index = self.functions.iter().position(|function| function.name() == name)?;
+        Some(Entry { functions: Arc::clone(&self.functions), index })
+    }
+
+    /// What its compiled code takes while it is loaded.
+    pub fn footprint(&self) -> Footprint {
+        let image = self.pre.component().image_range();
+        let bytes = (image.end as usize).saturating_sub(image.start as usize) as u64;
+        Footprint { bytes: bytes.saturating_add(GUEST_BYTES), mappings: GUEST_MAPPINGS }
     }
 
     /// What of the host the component could reach: what it imports.

@@ -1,6 +1,6 @@
 //! Small records that must survive: accounts, API keys, publications, offers and agreements.
 //!
-//! It stores bytes under keys and does not know their meaning. No call touches it: everything a call needs is in memory. Bundles are files
+//! It stores bytes under keys and does not know their meaning. No call touches it, except for the first of a version: everything else that a call needs is in memory. Bundles are files
 //! (`bundle::registry`), receipts a log (`receipt::log`).
 //!
 //! All writes go through [`Store::write`]: several records at once, all or none, if what the writer has read is unchanged. Writes are
@@ -36,6 +36,8 @@ pub enum Table {
     Accounts,
     ApiKeys,
     Publications,
+    /// What is known of publications without loading them.
+    Descriptions,
     Offers,
     Agreements,
     /// Agreements' events, in order.
@@ -55,10 +57,11 @@ pub enum Table {
 }
 
 impl Table {
-    const ALL: [Table; 12] = [
+    const ALL: [Table; 13] = [
         Table::Accounts,
         Table::ApiKeys,
         Table::Publications,
+        Table::Descriptions,
         Table::Offers,
         Table::Agreements,
         Table::Events,
@@ -76,6 +79,7 @@ impl Table {
             Table::Accounts => "accounts",
             Table::ApiKeys => "api-keys",
             Table::Publications => "publications",
+            Table::Descriptions => "descriptions",
             Table::Offers => "offers",
             Table::Agreements => "agreements",
             Table::Events => "events",

@@ -29,7 +29,7 @@ pub fn resolve(host: &Host, caller: &Caller, target: &Target) -> Result<Function
     found.map_err(|error| unless_withdrawn(host, Some(caller), (model, reference), error))
 }
 
-/// As [`resolve`], but loads the version first if necessary.
+/// As [`resolve`], but waits until the version is described, if it must be loaded for that.
 ///
 /// # Errors
 /// As [`resolve`].
@@ -62,11 +62,14 @@ pub fn version(
     found.map_err(|error| unless_withdrawn(host, caller, (model, reference), error))
 }
 
-/// Waits until a version is loaded, if the caller may know of it, up to a time limit.
+/// Loads a version that is known by its name only, if the caller may know of it, and waits for that up to a time limit.
 pub async fn awaken(host: &Host, caller: &Caller, model: &ModelName, reference: &Reference) {
     let known = |published: &Published| may_know(host, Some(caller), published.release());
-    if let Ok(wanted) = host.deployments.published_among(model, reference, known) {
-        host.deployments.loading().wait_for(&wanted).await;
+    if let Ok(wanted) = host.deployments.published_among(model, reference, known)
+        && matches!(wanted.described(), Err(ResolveError::Loading { .. }))
+    {
+        // Whoever asks for it next hears how that ended.
+        let _ = host.deployments.loading().wait_for(&wanted).await;
     }
 }
 

@@ -26,7 +26,6 @@ pub struct Builder {
     clock: Clock,
     threads: usize,
     data: Option<Arc<TempDir>>,
-    loaded: bool,
 }
 
 impl Builder {
@@ -58,13 +57,6 @@ impl Builder {
         self
     }
 
-    /// Does not wait until the published bundles are loaded.
-    #[must_use]
-    pub fn at_once(mut self) -> Self {
-        self.loaded = false;
-        self
-    }
-
     /// Starts it.
     ///
     /// # Panics
@@ -84,9 +76,7 @@ impl Builder {
             let api = Api::bind(Arc::clone(&host)).await.map_err(|error| in_a_line(&error))?;
             Ok::<_, String>((host, api))
         })?;
-        if self.loaded {
-            runtime.block_on(host.loaded());
-        }
+        runtime.block_on(host.described());
         let address = api.address().expect("bound");
         let operator = api.operator_address().expect("bound");
         let (stop, stopped) = oneshot::channel::<()>();
@@ -131,7 +121,7 @@ impl TestHost {
         config.receipt.flush_interval = Duration::from_millis(50);
         config.inference.onnxruntime_library = Some(Self::onnxruntime());
         config.inference.worker_program = Some(HostProcess::program());
-        Builder { config, clock: Clock::System, threads: 2, data: None, loaded: true }
+        Builder { config, clock: Clock::System, threads: 2, data: None }
     }
 
     /// Starts a host with these defaults.

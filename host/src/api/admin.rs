@@ -20,8 +20,9 @@ use crate::admission::Asker;
 use crate::agreement::events::{Change, Reason};
 use crate::host::Host;
 use crate::operations;
+use crate::state::deployments::Loads;
 use crate::wire::operations::{OpenAccount, OpenedAccount, Operate};
-use crate::wire::status::{Backend, Incident, Queue, Status, Workers};
+use crate::wire::status::{Backend, Incident, Loaded, Queue, Status, Workers};
 
 /// Maximum size of a request to open an account, in bytes.
 const ACCOUNT_BYTES_MAX: u64 = 4096;
@@ -94,6 +95,7 @@ fn state(host: &Host) -> Status {
         party: host.party(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         models: host.deployments.count_live(),
+        loaded: loaded(host),
         sandboxes_free: host.slots.free(),
         memory_free_bytes: host.sandbox.memory().free() as u64,
         receipts: log.size().saturating_sub(actions),
@@ -120,6 +122,22 @@ fn queue(host: &Host) -> Queue {
         computations_late: computations.late,
         computations_abandoned: computations.abandoned,
         batches: computations.batches,
+    }
+}
+
+/// What is loaded of the versions.
+fn loaded(host: &Host) -> Loaded {
+    let Loads { loaded, loads, unloads, took } = host.deployments.loads();
+    let (taken, max) = (host.room.taken(), host.room.max());
+    Loaded {
+        versions: loaded,
+        bytes: taken.bytes,
+        bytes_max: max.bytes,
+        mappings: taken.mappings,
+        mappings_max: max.mappings,
+        loads,
+        unloads,
+        load_ms: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
     }
 }
 

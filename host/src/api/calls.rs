@@ -94,7 +94,7 @@ impl<'h> Front<'h> {
         })
     }
 
-    /// Waits until the called version is loaded, for fronts that need it before the call.
+    /// Waits until the called version is described, for fronts that need that before the call.
     pub(super) async fn awaken(&self, model: &ModelName, reference: &Reference) {
         if let Ok(caller) = self.host.auth.recognise(&self.credential) {
             visibility::awaken(self.host, &caller, model, reference).await;

@@ -22,7 +22,7 @@ use crate::call::{AnswerForm, Payload};
 use crate::host::Host;
 use crate::id::{IdError, ModelName};
 use crate::outcome::Reply;
-use crate::sandbox::{FunctionType, GuestFunction};
+use crate::sandbox::{FunctionType, Prototype};
 use crate::state::deployments::{Deployment, Reference, Target};
 use crate::value::{Field, Type};
 use crate::visibility;
@@ -158,7 +158,7 @@ pub(super) fn description(deployment: &Deployment) -> Description {
     }
 }
 
-fn function(function: &GuestFunction) -> models::Function {
+fn function(function: &Prototype) -> models::Function {
     let signature = match function.signature() {
         FunctionType::Tensors => "(inputs: named tensors) -> named tensors".to_owned(),
         FunctionType::Values { params, result } => {

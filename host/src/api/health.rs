@@ -26,7 +26,6 @@ pub(super) fn ready_in_detail(host: &Host) -> Result<Answer, Problem> {
         NotReady::Workers { concerned, of } => {
             not_ready(why).with("concerned", *concerned).with("versions", *of)
         }
-        NotReady::Loading { left, of } => not_ready(why).with("left", *left).with("versions", *of),
         NotReady::Draining | NotReady::Receipts | NotReady::Records => not_ready(why),
     })
 }
@@ -44,7 +43,6 @@ fn not_ready(why: &NotReady) -> Problem {
         NotReady::Receipts => "no-receipts",
         NotReady::Records => "no-records",
         NotReady::Workers { .. } => "no-workers",
-        NotReady::Loading { .. } => "loading",
     };
     Problem::new(ProblemKind::Unavailable, why.to_string()).with("state", state)
 }

@@ -236,9 +236,9 @@ impl Function {
     fn unknown_input(&self, signature: &ModelSignature, name: &str) -> ArgumentsError {
         let deployment = self.deployment();
         let (model, input) = (deployment.model().clone(), name.to_owned());
-        match deployment.graphs().values().next() {
-            Some(graph) if graph.facts().is_initialised(name) => {
-                ArgumentsError::Constant { model, input, backend: graph.backend() }
+        match deployment.models().first() {
+            Some(only) if only.initialised.contains(&input) => {
+                ArgumentsError::Constant { model, input, backend: only.backend }
             }
             Some(_) | None => {
                 let known = signature.inputs.iter().map(|spec| spec.name.clone()).collect();
@@ -250,7 +250,9 @@ impl Function {
     /// The bytes as the only input of the bundle's only model.
     fn tensor(&self, bytes: &Bytes) -> Result<Input, ArgumentsError> {
         let Some(signature) = self.deployment().tensors() else {
-            return Err(ArgumentsError::OctetsForInputs { inputs: self.graphs().len() });
+            return Err(ArgumentsError::OctetsForInputs {
+                inputs: self.deployment().models().len(),
+            });
         };
         let mut required = signature.required();
         let (Some(input), None) = (required.next(), required.next()) else {

@@ -5,12 +5,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 
-use super::{DeployError, Publication, Tried};
+use super::{DeployError, Publication, Tried, space};
 use crate::bundle::{Encoding, ModelSpec, VerifiedBundle};
 use crate::host::Host;
 use crate::id::{AccountName, Digest};
 use crate::inference::{ModelSource, Placement, TrialTime, file_in_memory};
 use crate::sandbox::Graphs;
+use crate::state::deployments::Deployment;
 
 /// The models of a bundle that is being deployed.
 pub(super) struct Models<'b> {
@@ -57,14 +58,34 @@ impl<'b> Models<'b> {
         }
     }
 
-    /// Loads them, once per digest and publisher.
-    pub(super) async fn load(&self, host: &Host) -> Result<Graphs, DeployError> {
+    /// Loads them, once per digest and publisher. `known` says what they took before.
+    pub(super) async fn load(
+        &self,
+        host: &Host,
+        known: Option<&Deployment>,
+    ) -> Result<Graphs, DeployError> {
         let mut graphs = HashMap::new();
         for model in &self.bundle.manifest().models {
             if model.encoding == Encoding::Decoder {
                 return Err(DeployError::NoEngine { model: model.name.to_string() });
             }
-            let graph = host.inference.load(self.source(host, model), placement(model)).await;
+            let (source, placement) = (self.source(host, model), placement(model));
+            let loaded = host.inference.loaded(&source, placement).await;
+            let loaded = loaded
+                .map_err(|source| DeployError::Model { model: model.name.to_string(), source })?;
+            if let Some(graph) = loaded {
+                graphs.insert(model.name.as_str().into(), graph);
+                continue;
+            }
+            let known = known.and_then(|known| {
+                let mut models = known.models().iter();
+                models.find(|known| known.name == model.name.as_str())
+            });
+            let wanted = known
+                .map_or_else(|| host.inference.estimate(model.bytes), |known| known.footprint());
+            let _kept = host.inference.keep_worker(&source, placement);
+            let room = space::take(host, wanted).await?;
+            let graph = host.inference.load_into(source, placement, Some(room)).await;
             let graph = graph
                 .map_err(|source| DeployError::Model { model: model.name.to_string(), source })?;
             graphs.insert(model.name.as_str().into(), graph);

@@ -9,14 +9,15 @@ use crate::id::CallId;
 use crate::inference::{Caller, Meets};
 use crate::outcome::GuestFailure;
 use crate::sandbox::{CallContext, SandboxError};
-use crate::state::deployments::Deployment;
+use crate::state::deployments::Loaded;
 use crate::stop::Stops;
 
 /// Instantiates a new version once, within the limits and environment of a call.
 ///
 /// # Errors
 /// [`SandboxError`].
-pub(super) async fn warm(host: &Host, deployment: &Deployment) -> Result<(), SandboxError> {
+pub(super) async fn warm(host: &Host, loaded: &Loaded) -> Result<(), SandboxError> {
+    let deployment = loaded.deployment();
     let tensor_bytes_max = host.config().inference.tensor_bytes_max.get();
     let limits = host.sandbox.call_limits(Instant::now(), tensor_bytes_max);
     let limits = deployment.narrow(limits);
@@ -37,7 +38,7 @@ pub(super) async fn warm(host: &Host, deployment: &Deployment) -> Result<(), San
         sink: None,
         responder: None,
     };
-    let (guest, graphs) = (deployment.guest(), deployment.graphs());
+    let (guest, graphs) = (loaded.guest(), loaded.graphs());
     let instance = host.sandbox.instantiate(guest, graphs, limits, context).await?;
     match instance.start_failure() {
         None => Ok(()),

@@ -8,9 +8,7 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use super::Host;
-
-/// How long after start the host is not ready because versions are still loading. A call loads its version in any case.
-const LOADING_PATIENCE: Duration = Duration::from_secs(1);
+use crate::state::deployments::{Deployment, Published, Reference};
 
 /// How often readiness is checked while somebody waits for it.
 const READY_POLL: Duration = Duration::from_millis(100);
@@ -20,8 +18,6 @@ const READY_POLL: Duration = Duration::from_millis(100);
 pub enum NotReady {
     #[error("the host is stopping; use another one")]
     Draining,
-    #[error("the host has just started and is loading published versions")]
-    Loading { left: usize, of: usize },
     #[error("the host cannot write receipts now; see its log")]
     Receipts,
     #[error("the host cannot read or write its records now; see its log")]
@@ -58,11 +54,6 @@ impl Host {
         if self.is_draining() {
             return Err(NotReady::Draining);
         }
-        let left = self.deployments.loading().left();
-        if left > 0 && self.started.elapsed() < LOADING_PATIENCE {
-            let of = self.deployments.count();
-            return Err(NotReady::Loading { left, of });
-        }
         if self.receipts.take_calls().is_err() {
             return Err(NotReady::Receipts);
         }
@@ -81,23 +72,34 @@ impl Host {
         self.deployments.visit(None, |published| {
             if let Some(live) = published.deployment() {
                 of += 1;
-                concerned += usize::from(!live.can_compute());
+                concerned += usize::from(!self.computes(published, &live));
             }
             ControlFlow::Continue(())
         });
         (concerned > 0).then_some((concerned, of))
     }
 
-    /// Waits until every loadable version is loaded.
-    pub async fn loaded(&self) {
-        self.deployments.loading().finished().await;
+    /// Whether a version's models can be computed now. A version that is not loaded would need a worker for its models.
+    pub fn can_compute(&self, live: &Deployment) -> bool {
+        let reference = Reference::Digest(*live.digest());
+        let published = self.deployments.published(live.model(), &reference);
+        published.is_ok_and(|published| self.computes(&published, live))
+    }
+
+    fn computes(&self, published: &Published, live: &Deployment) -> bool {
+        match published.loaded() {
+            Some(loaded) => loaded.can_compute(),
+            None => live.models().is_empty() || !self.inference.starts_no_workers(),
+        }
+    }
+
+    /// Waits until every version is described: those of older hosts are loaded for that once.
+    pub async fn described(&self) {
+        self.deployments.loading().all_known().await;
     }
 
     /// Waits until the host is ready.
     pub async fn ready(&self) {
-        let left = LOADING_PATIENCE.saturating_sub(self.started.elapsed());
-        // After that, calls load what they need.
-        let _ = tokio::time::timeout(left, self.loaded()).await;
         while self.readiness().is_err() {
             tokio::time::sleep(READY_POLL).await;
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::COMPILED;
 use super::secrets::Secrets;
-use crate::admission::{BodyLimits, Line, PerAccount, Spools};
+use crate::admission::{BodyLimits, Footprint, Line, PerAccount, Room, Spools};
 use crate::config::{self, Config};
 use crate::inference::Settings;
 use crate::sandbox::{Sandbox, SandboxError};
@@ -29,6 +29,11 @@ pub(super) fn line(admission: &config::Admission) -> Line {
         queue_wait_max: admission.queue_wait_max,
         weights: admission.weights.iter().map(|(name, weight)| (name.clone(), *weight)).collect(),
     }
+}
+
+/// Room for what stays loaded.
+pub(super) fn room(inference: &config::Inference) -> Room {
+    Room::new(Footprint { bytes: inference.memory_bytes, mappings: inference.mappings_max })
 }
 
 pub(super) fn sandbox(

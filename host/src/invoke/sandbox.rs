@@ -12,7 +12,7 @@ use crate::host::Host;
 use crate::inference::{self, ComputeError, Meets};
 use crate::sandbox::{CallContext, CallLimits, Input, Instance, SandboxError};
 use crate::state::agreements::Grant;
-use crate::state::deployments::Function;
+use crate::state::deployments::{Function, Loaded};
 
 /// Creates the sandbox for a call admitted at `began`, with the limits of host, bundle, agreement and caller.
 ///
@@ -20,7 +20,7 @@ use crate::state::deployments::Function;
 /// [`SandboxError`].
 pub(super) async fn instantiate(
     host: &Host,
-    function: &Function,
+    (function, loaded): (&Function, &Loaded),
     grant: &Grant,
     call: &Call,
     (admission, began): (&Admission, Instant),
@@ -29,7 +29,7 @@ pub(super) async fn instantiate(
     let limits = function.narrow(host.sandbox.call_limits(began, tensor_bytes_max));
     let limits = within(call, grant.narrow_limits(limits, admission));
     let context = context((host, function), grant, admission, call);
-    host.sandbox.instantiate(function.guest(), function.graphs(), limits, context).await
+    host.sandbox.instantiate(loaded.guest(), loaded.graphs(), limits, context).await
 }
 
 /// What a call asks for besides a sandbox.
@@ -45,12 +45,12 @@ pub(super) fn wish(function: &Function, call: &Call) -> Wish {
 /// [`ComputeError`].
 pub(super) fn check_models(
     host: &Host,
-    function: &Function,
+    (function, loaded): (&Function, &Loaded),
     grant: &Grant,
     call: &Call,
     input: &Input,
 ) -> Result<(), ComputeError> {
-    let mut graphs = function.graphs().values();
+    let mut graphs = loaded.graphs().values();
     graphs.clone().try_for_each(|graph| graph.check_seat())?;
     match (graphs.next(), call.urgency.until) {
         (Some(graph), Some(until)) if function.deployment().is_codeless() => {

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http_body_util::BodyExt as _;
 use http_body_util::combinators::UnsyncBoxBody;
+use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 use wasmtime::component::{Func, Linker, Resource, ResourceTable, TypedFunc};
 use wasmtime::{Result, Store, bail};
@@ -30,7 +31,8 @@ use crate::outcome::GuestFailure;
 const CHUNK_BYTES_MAX: usize = 64 << 10;
 
 /// A handler's WASI version.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Preview {
     /// WASI 0.2: `wasi:http/incoming-handler`.
     Two,

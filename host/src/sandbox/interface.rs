@@ -9,6 +9,7 @@ mod resources;
 
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
 use wasmtime::Engine;
 use wasmtime::component::types::{self, ComponentFunc, ComponentItem};
 use wasmtime::component::{Component, ComponentExportIndex};
@@ -22,6 +23,7 @@ use super::slice::Pace;
 use super::stream::SIZES;
 use super::{SandboxError, canonical};
 use crate::id::FunctionName;
+use crate::value::kept::fields;
 use crate::value::{Field, Type};
 
 /// The export that serves named tensors (`wit/plugin.wit`).
@@ -34,6 +36,32 @@ pub struct Declared {
     pub name: FunctionName,
     /// The export: `detect`, or `package:name/interface@version#detect`.
     pub export: String,
+}
+
+/// A function as its callers see it. It is known without the function's code.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Prototype {
+    name: FunctionName,
+    signature: FunctionType,
+    /// Whether its parameters or results contain tensors.
+    hands_tensors: bool,
+}
+
+impl Prototype {
+    /// The name for callers.
+    pub fn name(&self) -> &FunctionName {
+        &self.name
+    }
+
+    /// Its signature.
+    pub fn signature(&self) -> &FunctionType {
+        &self.signature
+    }
+
+    /// Whether its parameters or results contain tensors.
+    pub fn hands_tensors(&self) -> bool {
+        self.hands_tensors
+    }
 }
 
 /// A callable function of a compiled component.
@@ -62,26 +90,35 @@ impl GuestFunction {
         &self.name
     }
 
-    /// Its signature.
-    pub fn signature(&self) -> &FunctionType {
-        &self.signature
-    }
-
-    /// Whether its parameters or results contain tensors.
-    pub fn hands_tensors(&self) -> bool {
-        self.handles.tensors
+    /// What its callers see.
+    pub fn prototype(&self) -> Prototype {
+        Prototype {
+            name: self.name.clone(),
+            signature: self.signature.clone(),
+            hands_tensors: self.handles.tensors,
+        }
     }
 }
 
 /// A function's signature.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum FunctionType {
     /// Named tensors, as handles: `hospes:plugin/inference`.
     Tensors,
     /// WIT values.
-    Values { params: Arc<[Field]>, result: Option<Type> },
+    Values {
+        #[serde(with = "fields")]
+        params: Arc<[Field]>,
+        result: Option<Type>,
+    },
     /// An `async` function that returns a stream of such elements or, if `fallible`, an error text.
-    Stream { params: Arc<[Field]>, element: Type, fallible: bool },
+    Stream {
+        #[serde(with = "fields")]
+        params: Arc<[Field]>,
+        element: Type,
+        fallible: bool,
+    },
     /// An HTTP request and its response: a handler of `wasi:http`.
     Http(Preview),
 }

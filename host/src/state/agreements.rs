@@ -330,7 +330,7 @@ impl Agreements {
             input_bytes: call.payload.length().unwrap_or(call.payload.bytes().len() as u64),
             purpose: call.purpose.as_deref(),
             country: self.country.as_deref(),
-            imports: function.guest().imports(),
+            imports: function.deployment().imports(),
         }
     }
 

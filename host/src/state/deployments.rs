@@ -1,9 +1,13 @@
-//! What is live on this host: model versions and their functions, by name.
+//! What is published on this host: model versions and their functions, by name.
 //!
 //! Versions are immutable and appear all at once: a reader sees the old set or the new one. Every published version is known from the
-//! start. It is live once it is loaded, and out of service if loading fails. Agreements and visibility are checked elsewhere.
+//! start, and described by a small record. Its code and models are loaded by its first call, unloaded when others need the room, and
+//! loaded again by the next call. If loading fails, it is out of service. Agreements and visibility are checked elsewhere.
 
+mod deployment;
+mod description;
 mod document;
+mod loaded;
 mod loading;
 mod models;
 mod published;
@@ -14,207 +18,36 @@ mod withdrawn;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use semver::Version;
-use tokio::sync::OnceCell;
 
+use loaded::Residents;
 use models::{Models, Versions, find};
 
+pub use deployment::{Deployment, DescribedModel};
+pub use description::{Descriptions, described, record};
 pub use document::{Describe, Document, PLAIN};
+pub use loaded::{Loaded, Loads};
 pub use loading::{LOADING_MAX, Loading};
 pub use models::After;
-pub use published::Published;
+pub use published::{Outcome, Published};
 pub use statistics::{Span, Stages, Statistics, Totals};
 pub use target::{Reference, Target};
 pub use withdrawn::Release;
 
-use crate::bundle::Manifest;
-use crate::bundle::provenance::TrainingSummary;
-use crate::id::{Digest, FunctionName, ModelName, Party};
-use crate::inference::ModelSignature;
-use crate::sandbox::{CallLimits, Entry, FunctionType, Graphs, Guest, GuestFunction};
-use crate::stop::Stop;
-use crate::telemetry::Allowance;
+use crate::id::{Digest, FunctionName, ModelName};
+use crate::sandbox::{CallLimits, Prototype};
 
 /// Maximum rows of a tensor batch.
 pub const BATCH_ROWS_MAX: usize = 4096;
 
-/// A version of a model, live on this host.
-pub struct Deployment {
-    pub(crate) model: ModelName,
-    pub(crate) version: Version,
-    pub(crate) digest: Digest,
-    pub(crate) published_at: Option<Timestamp>,
-    pub(crate) publisher: Party,
-    pub(crate) manifest: Manifest,
-    /// The training that its bundle's provenance describes.
-    pub(crate) training: Option<TrainingSummary>,
-    pub(crate) guest: Guest,
-    pub(crate) graphs: Graphs,
-    /// Whether the bundle is a model without code.
-    pub(crate) codeless: bool,
-    pub(crate) statistics: Statistics,
-    /// Ends its running calls when the operator withdraws it.
-    pub(crate) stop: Arc<Stop>,
-    /// How much its code may log.
-    pub(crate) log: Arc<Allowance>,
-    /// SHA-256 of its component's code.
-    pub(crate) component: Digest,
-    /// Its machine-readable description, once built; `None` if too large.
-    pub(crate) document: OnceCell<Option<Document>>,
-}
-
-impl Deployment {
-    /// `publisher/model`.
-    pub fn model(&self) -> &ModelName {
-        &self.model
-    }
-
-    /// The version number.
-    pub fn version(&self) -> &Version {
-        &self.version
-    }
-
-    /// The bundle's digest, which agreements name.
-    pub fn digest(&self) -> &Digest {
-        &self.digest
-    }
-
-    /// When it was published; `None` if its record is older than hosts that write it down.
-    pub fn published_at(&self) -> Option<Timestamp> {
-        self.published_at
-    }
-
-    /// The party that signed the bundle.
-    pub fn publisher(&self) -> Party {
-        self.publisher
-    }
-
-    /// The publisher's description.
-    pub fn manifest(&self) -> &Manifest {
-        &self.manifest
-    }
-
-    /// The training that its bundle's provenance describes, signed by who ran it.
-    pub fn training(&self) -> Option<&TrainingSummary> {
-        self.training.as_ref()
-    }
-
-    /// The compiled code.
-    pub fn guest(&self) -> &Guest {
-        &self.guest
-    }
-
-    /// The models that the code may load.
-    pub fn graphs(&self) -> &Graphs {
-        &self.graphs
-    }
-
-    /// Whether all its models can be computed now.
-    pub fn can_compute(&self) -> bool {
-        self.graphs.values().all(|graph| graph.is_ready())
-    }
-
-    /// Whether the bundle is a model without code: tensors go to the model unchanged.
-    pub fn is_codeless(&self) -> bool {
-        self.codeless
-    }
-
-    /// The tensors of its tensor function, if that function can serve only one model.
-    pub fn tensors(&self) -> Option<&ModelSignature> {
-        let mut graphs = self.graphs.values();
-        match (graphs.next(), graphs.next()) {
-            (Some(graph), None) => Some(graph.signature()),
-            _ => None,
-        }
-    }
-
-    /// Whether the first dimension of its tensors is a batch of any size.
-    pub fn batches(&self) -> bool {
-        let along_the_first =
-            matches!(self.manifest.models.as_slice(), [model] if model.batch_axis == Some(0));
-        let open = |signature: &ModelSignature| {
-            signature.inputs.iter().all(|input| matches!(input.shape.as_deref(), Some([None, ..])))
-        };
-        along_the_first && self.tensors().is_some_and(open)
-    }
-
-    /// The function from named tensors to named tensors, if it has one.
-    pub fn tensor_function(&self) -> Option<&GuestFunction> {
-        let mut functions = self.functions().iter();
-        functions.find(|function| *function.signature() == FunctionType::Tensors)
-    }
-
-    /// The HTTP handler, if it has one.
-    pub fn handler(&self) -> Option<&GuestFunction> {
-        let mut functions = self.functions().iter();
-        functions.find(|function| matches!(function.signature(), FunctionType::Http(_)))
-    }
-
-    /// Ends its running calls.
-    pub fn stop(&self) -> &Arc<Stop> {
-        &self.stop
-    }
-
-    /// How much its code may log.
-    pub fn log(&self) -> &Arc<Allowance> {
-        &self.log
-    }
-
-    /// The digests of the bundle and of its parts.
-    pub fn digests(&self) -> impl Iterator<Item = &Digest> {
-        let models = self.manifest.models.iter().map(|model| &model.sha256);
-        [&self.digest, &self.component].into_iter().chain(models)
-    }
-
-    /// Statistics of its calls since the host started.
-    pub fn statistics(&self) -> &Statistics {
-        &self.statistics
-    }
-
-    /// The version's machine-readable description. `describe` builds it for the first request, unless publishing has built it. `None` if it
-    /// would exceed `bytes_max`.
-    pub async fn document(
-        self: &Arc<Self>,
-        describe: Describe,
-        bytes_max: usize,
-    ) -> Option<&Document> {
-        let made = self.document.get_or_init(|| async {
-            let deployment = Arc::clone(self);
-            let making = tokio::task::spawn_blocking(move || describe(&deployment, bytes_max));
-            making.await.unwrap_or(None)
-        });
-        made.await.as_ref()
-    }
-
-    /// The callable functions, with their types.
-    pub fn functions(&self) -> &[GuestFunction] {
-        self.guest.functions()
-    }
-
-    /// The host's `limits`, narrowed to what the bundle asks for.
-    pub fn narrow(&self, limits: CallLimits) -> CallLimits {
-        let wanted = &self.manifest.limits;
-        let memory = wanted.memory_bytes.and_then(|bytes| usize::try_from(bytes).ok());
-        let deadline = wanted
-            .deadline_ms
-            .and_then(|millis| limits.began.checked_add(Duration::from_millis(millis)));
-        CallLimits {
-            memory_bytes_max: memory
-                .map_or(limits.memory_bytes_max, |m| m.min(limits.memory_bytes_max)),
-            deadline: deadline.map_or(limits.deadline, |deadline| deadline.min(limits.deadline)),
-            ..limits
-        }
-    }
-}
-
-/// One function of one live version. Only [`Deployments::resolve`] makes one.
+/// One function of a published version. Only [`Deployments::resolve`] makes one.
 #[derive(Clone)]
 pub struct Function {
     deployment: Arc<Deployment>,
+    published: Arc<Published>,
     index: usize,
 }
 
@@ -224,19 +57,9 @@ impl Function {
         &self.deployment
     }
 
-    /// The function's compiled code.
-    pub fn guest(&self) -> &Guest {
-        &self.deployment.guest
-    }
-
     /// The function's name and types.
-    pub fn signature(&self) -> &GuestFunction {
-        &self.deployment.guest.functions()[self.index]
-    }
-
-    /// The function, ready to call.
-    pub fn entry(&self) -> Entry {
-        self.deployment.guest.entry(self.index)
+    pub fn signature(&self) -> &Prototype {
+        &self.deployment.functions()[self.index]
     }
 
     /// The function's name.
@@ -244,9 +67,8 @@ impl Function {
         self.signature().name()
     }
 
-    /// The models that the function's code may load.
-    pub fn graphs(&self) -> &Graphs {
-        &self.deployment.graphs
+    fn published(&self) -> &Arc<Published> {
+        &self.published
     }
 
     /// The host's `limits`, narrowed to what the bundle asks for.
@@ -274,6 +96,8 @@ pub enum ResolveError {
     VersionTaken { model: ModelName, version: Version },
     #[error("`{model}` {version} is being loaded; try again shortly")]
     Loading { model: ModelName, version: Version },
+    #[error("`{model}` {version} is not loaded and cannot be loaded now: {why}; try again shortly")]
+    Busy { model: ModelName, version: Version, why: Arc<str> },
     #[error(
         "`{model}` {version} is out of service on this host; its operator can see why. Name another version with `@`"
     )]
@@ -295,6 +119,8 @@ pub struct Deployments {
     published: ArcSwap<Models>,
     /// Number of changes.
     changes: AtomicU64,
+    /// The versions that are loaded.
+    residents: Residents,
     /// Held briefly.
     withdrawn: Mutex<Withdrawn>,
     /// Held during a change until it is durable. Wait for it on another thread or after other tasks have left this one (`block_in_place`),
@@ -304,7 +130,7 @@ pub struct Deployments {
 }
 
 impl Deployments {
-    /// The version that a reference means. Neither waits nor does any I/O.
+    /// The version that a reference means. Waits for nothing, except for its record if nobody has asked for it since the start.
     ///
     /// # Errors
     /// [`ResolveError`] says what exists instead, or that the version is not loaded yet or out of service.
@@ -327,7 +153,7 @@ impl Deployments {
         known: impl Fn(&Published) -> bool,
     ) -> Result<Arc<Deployment>, ResolveError> {
         let published = self.published.load();
-        find(&published, model, reference, known)?.get().map(Arc::clone)
+        find(&published, model, reference, known)?.described()
     }
 
     /// The published version that a reference means among those the caller knows of, live or not.
@@ -355,7 +181,7 @@ impl Deployments {
         self.published_among(model, reference, |_| true)
     }
 
-    /// The function that a call addresses, of a version the caller knows of. Neither waits nor does any I/O.
+    /// The function that a call addresses, of a version the caller knows of. It need not be loaded.
     ///
     /// # Errors
     /// [`ResolveError`] says what exists instead.
@@ -364,10 +190,12 @@ impl Deployments {
         target: &Target,
         known: impl Fn(&Published) -> bool,
     ) -> Result<Function, ResolveError> {
-        let deployment = self.version_among(&target.model, &target.reference, known)?;
-        let functions = deployment.guest.functions();
+        let published = self.published.load();
+        let published = find(&published, &target.model, &target.reference, known)?;
+        let deployment = published.described()?;
+        let functions = deployment.functions();
         match functions.iter().position(|function| *function.name() == target.function) {
-            Some(index) => Ok(Function { deployment, index }),
+            Some(index) => Ok(Function { deployment, published: Arc::clone(published), index }),
             None => Err(ResolveError::NoFunction {
                 model: target.model.clone(),
                 function: target.function.clone(),
@@ -415,9 +243,9 @@ impl Deployments {
         self.changes.fetch_add(1, Ordering::Release);
     }
 
-    /// Number of times that a version has come, gone, loaded or failed to load.
+    /// Number of times that a version has come, gone, failed to load or got another description.
     pub fn changes(&self) -> [u64; 2] {
-        [self.changes.load(Ordering::Acquire), self.loading.settled()]
+        [self.changes.load(Ordering::Acquire), self.loading.shown()]
     }
 
     /// Versions waiting to be loaded.
@@ -425,18 +253,10 @@ impl Deployments {
         &self.loading
     }
 
-    /// Registers all versions published before the host started, all at once, and queues those waiting to be loaded.
+    /// Registers all versions published before the host started, all at once.
     pub fn remember(&self, versions: Vec<Arc<Published>>) {
-        let changing = self.changing();
-        self.insert(versions.iter().map(Arc::clone));
-        drop(changing);
-        self.load(versions);
-    }
-
-    /// Queues versions for loading.
-    fn load(&self, versions: Vec<Arc<Published>>) {
-        let waiting = versions.into_iter().filter(|version| version.out_of_service().is_none());
-        self.loading.add(waiting);
+        let _changing = self.changing();
+        self.insert(versions.into_iter());
     }
 
     /// Puts versions of one model live, all at once, after `keep` has made them durable. The same bytes twice are one version. Waits for
@@ -446,17 +266,18 @@ impl Deployments {
     /// [`ResolveError::VersionTaken`], and those of `keep`; nothing was changed.
     pub fn publish<E: From<ResolveError>>(
         &self,
-        deployments: Vec<Arc<Deployment>>,
+        versions: &[Arc<Published>],
         keep: impl FnOnce() -> Result<(), E>,
     ) -> Result<(), E> {
         let _changing = self.changing();
-        for Deployment { model, version, digest, .. } in deployments.iter().map(|live| &**live) {
-            self.check_free(model, version, digest)?;
+        for live in versions {
+            let digest = live.digest().expect("invariant: what is published has a digest");
+            self.check_free(live.model(), live.version(), digest)?;
         }
         keep()?;
-        let live: Vec<_> = deployments.into_iter().map(Published::live).collect();
-        self.insert(live.iter().map(Arc::clone));
-        live.iter().for_each(|live| self.forget_withdrawn(live.model(), live.version()));
+        versions.iter().filter(|live| live.is_loaded()).for_each(|live| self.residents.add(live));
+        self.insert(versions.iter().map(Arc::clone));
+        versions.iter().for_each(|live| self.forget_withdrawn(live.model(), live.version()));
         Ok(())
     }
 
@@ -517,7 +338,7 @@ impl Deployments {
         Ok(())
     }
 
-    /// Queues an out-of-service version for loading.
+    /// Prepares an out-of-service version for being loaded again.
     ///
     /// # Errors
     /// [`ResolveError::NoModel`], [`ResolveError::NoVersion`], [`ResolveError::InService`]; [`ResolveError::OutOfService`] if its record
@@ -533,9 +354,8 @@ impl Deployments {
         let Some(digest) = broken.digest() else {
             return Err(ResolveError::OutOfService { model, version });
         };
-        let again = Published::again(model.clone(), version.clone(), *digest);
+        let again = broken.again(*digest);
         self.replace(&model, &version, Some(Arc::clone(&again)));
-        self.loading.add([Arc::clone(&again)]);
         Ok(again)
     }
 
@@ -560,14 +380,14 @@ impl Deployments {
         self.put(published);
     }
 
-    /// The version with this digest, if it is live.
+    /// The version with this digest, if it is in service.
     pub fn by_digest(&self, model: &ModelName, digest: &Digest) -> Option<Arc<Deployment>> {
         let published = self.published.load();
         let mut versions = published.get(model)?.values();
         versions.find(|version| version.digest() == Some(digest))?.deployment()
     }
 
-    /// The live versions of a model, in ascending order.
+    /// The versions of a model that are in service, in ascending order.
     pub fn of(&self, model: &ModelName) -> Vec<Arc<Deployment>> {
         let published = self.published.load();
         let versions = published.get(model).into_iter().flat_map(|versions| versions.values());

@@ -149,6 +149,11 @@ impl Withdrawals {
         }
     }
 
+    /// Whether digests are withdrawn.
+    pub fn has_digests(&self) -> bool {
+        !self.0.load().digests.is_empty()
+    }
+
     /// Records that a published version is out of service because of a withdrawal.
     pub fn note(&self, model: &ModelName, version: &Version, error: &ResolveError) {
         let ResolveError::Withdrawn { what, at, reason } = error else { return };

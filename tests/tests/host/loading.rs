@@ -67,11 +67,19 @@ fn versions_that_never_load_keep_no_other_publisher_s_out_of_reach() {
     let data = first.stop();
     // With tract, acme's models never load. Their names come first, and they are more than the host
     // loads at once.
-    let host = TestHost::builder().data(data).at_once().config(|config| {
+    let host = TestHost::builder().data(data).config(|config| {
         config.inference.worker_program = Some(hostile_worker());
         config.inference.backend = BackendKind::Tract.into();
     });
     let host = host.start();
+    for number in 0..6 {
+        let stuck = host.call(&acme, &format!("acme/m{number}/infer")).json(BYTES);
+        // The response would take a minute, so nothing waits for it.
+        std::thread::spawn(move || drop(stuck.try_send()));
+    }
+    until("acme's versions are being loaded", || {
+        host.operator("GET", "/status").send().ok().json()["loading"] == 6
+    });
     host.call(&yan, "zoe/quick/infer").json(BYTES).send().ok();
     assert_eq!(host.operator("GET", "/status").send().ok().json()["loading"], 6);
 }

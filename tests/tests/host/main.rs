@@ -47,6 +47,7 @@ mod languages;
 mod leaks;
 mod lifecycle;
 mod lineage;
+mod loaded_versions;
 mod loading;
 mod log_loss;
 mod logs;

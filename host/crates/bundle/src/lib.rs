@@ -69,12 +69,12 @@ pub use pack::{Description, ModelInput, Origin, PackError, Packed, Source, pack,
 pub use profiled::OtherProfile;
 pub use project::{PROJECT_BYTES_MAX, PROJECT_FILE, Project, ProjectError};
 pub use readme::{FRONT_MATTER_BYTES_MAX, Readme, ReadmeError, spdx};
-pub use registry::{Registry, RegistryError};
+pub use registry::{KeptError, Registry, RegistryError};
 pub use report::{REPORT_BYTES_MAX, ReportError, Reported, evaluations};
 pub use shape::{NESTING_MAX, Shape, ShapeError};
 pub use sign::{SignError, sign, sign_to_file};
 pub use signature::{BundlePart, PAYLOAD_TYPE, SignatureSectionError};
-pub use verify::{BundleError, VerifiedBundle, verify};
+pub use verify::{BundleError, VerifiedBundle, verify, verify_kept};
 pub use weights::prepare;
 pub use wit::WitError;
 

@@ -16,6 +16,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use hospes_core::dsse::{DsseError, Envelope};
@@ -130,7 +131,7 @@ pub enum Code {
 }
 
 /// The model that a training learnt from: a bundle whose embeddings it read, or a teacher.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Base {
     /// Its name: `acme/embed@1.2.0`, or a file's.
     pub name: String,
@@ -139,7 +140,7 @@ pub struct Base {
 }
 
 /// The program that ran the training.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Trainer {
     /// Its name: `hospes-train`, `python`.
     pub name: String,
@@ -182,7 +183,7 @@ pub struct Provenance {
 }
 
 /// The most important of a training, small enough to keep for every live version.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TrainingSummary {
     pub signer: Party,
     /// The SLSA build level that the provenance claims.
@@ -200,7 +201,7 @@ pub struct TrainingSummary {
 }
 
 /// The most important of a data set.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DataSummary {
     pub name: String,
     pub digest: Digest,

@@ -2,7 +2,7 @@
 //!
 //! Weights are stored once, under their own digest, however many versions share them. The rest of a bundle is stored under the bundle's
 //! digest. The first line of that file says where the weights belong. Every file name is a digest that was computed here. Bytes that are
-//! read back must have the requested digest, and the caller verifies them like any untrusted bytes.
+//! read back must have the requested digest, and are verified again like any untrusted bytes.
 
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
@@ -12,8 +12,9 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
+use super::BundleLimits;
 use super::manifest::MODELS_MAX;
-use super::verify::VerifiedBundle;
+use super::verify::{BundleError, VerifiedBundle, verify_kept};
 use hospes_core::id::Digest;
 
 /// The name prefix of `tempfile`. A write that a crash interrupts leaves such a file.
@@ -34,6 +35,15 @@ pub enum RegistryError {
     Missing { path: PathBuf },
     #[error("`{}` is damaged: restore the data directory from a backup", path.display())]
     Damaged { path: PathBuf },
+}
+
+/// Why a stored bundle could not be loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum KeptError {
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+    #[error(transparent)]
+    Refused(#[from] BundleError),
 }
 
 /// The bundles of one host.
@@ -104,11 +114,38 @@ impl Registry {
         keep(&self.bundles.join(bundle.digest().hex()), &rest)
     }
 
-    /// The bytes of the bundle with this digest, to be verified by the caller.
+    /// The bundle with this digest, verified.
     ///
     /// # Errors
-    /// [`RegistryError`] names the missing, damaged or unreadable file.
-    pub fn load(&self, digest: &Digest) -> Result<Bytes, RegistryError> {
+    /// [`KeptError`] names the missing, damaged or unreadable file, or what this host no longer accepts.
+    pub fn load(
+        &self,
+        digest: &Digest,
+        limits: &BundleLimits,
+    ) -> Result<VerifiedBundle, KeptError> {
+        let (bytes, index) = self.read(digest)?;
+        verify_kept(bytes.clone(), digest, limits).map_err(|error| {
+            // The bytes are hashed again only to find out which file is damaged.
+            if Digest::of(&bytes) == *digest {
+                return KeptError::Refused(error);
+            }
+            let path = self.culprit(&bytes, &index);
+            let path = path.unwrap_or_else(|| self.bundles.join(digest.hex()));
+            RegistryError::Damaged { path }.into()
+        })
+    }
+
+    /// Whether the bundle with this digest is there. Does not read it.
+    ///
+    /// # Errors
+    /// [`RegistryError::Missing`].
+    pub fn check_there(&self, digest: &Digest) -> Result<(), RegistryError> {
+        let path = self.bundles.join(digest.hex());
+        if path.exists() { Ok(()) } else { Err(RegistryError::Missing { path }) }
+    }
+
+    /// The bytes of the bundle with this digest, not checked yet, and where its weights are.
+    fn read(&self, digest: &Digest) -> Result<(Bytes, Index), RegistryError> {
         let path = self.bundles.join(digest.hex());
         let damaged = || RegistryError::Damaged { path: path.clone() };
         let mut kept = Vec::new();
@@ -133,12 +170,7 @@ impl Registry {
             }
         }
         bytes.extend_from_slice(rest);
-        if Digest::of(&bytes) != *digest {
-            return Err(RegistryError::Damaged {
-                path: self.culprit(&bytes, &index).unwrap_or(path),
-            });
-        }
-        Ok(bytes.into())
+        Ok((bytes.into(), index))
     }
 
     /// The file of a stored bundle's model, open for reading.

@@ -104,10 +104,7 @@ pub(super) struct Measured {
 
 impl Measured {
     pub(super) fn of(bytes: &[u8], layout: &Layout) -> Self {
-        let (signed, rest) = bytes.split_at(layout.signed_end(bytes));
-        let mut hasher = Hasher::default().with(signed);
-        let sha256 = hasher.clone().finish();
-        hasher.update(rest);
+        let (sha256, file) = whole(bytes, layout);
         let models = layout.models.iter().map(|(name, section)| ModelDigest {
             name: name.clone(),
             sha256: Digest::of(&bytes[section.payload.clone()]),
@@ -122,8 +119,17 @@ impl Measured {
             models: models.collect(),
             sha256,
         };
-        Self { statement, file: hasher.finish() }
+        Self { statement, file }
     }
+}
+
+/// The digests of a bundle's bytes before its signature and of the whole file, in one pass.
+pub(super) fn whole(bytes: &[u8], layout: &Layout) -> (Digest, Digest) {
+    let (signed, rest) = bytes.split_at(layout.signed_end(bytes));
+    let mut hasher = Hasher::default().with(signed);
+    let sha256 = hasher.clone().finish();
+    hasher.update(rest);
+    (sha256, hasher.finish())
 }
 
 impl SignedDigests {

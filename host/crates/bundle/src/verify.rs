@@ -30,6 +30,8 @@ pub enum BundleError {
         "{part} changed after the bundle was signed: get the bundle again, or build and sign it again"
     )]
     Changed { part: BundlePart },
+    #[error("the stored bundle does not have the digest {digest} of the published one")]
+    Kept { digest: Digest },
     #[error("the bundle's manifest is refused")]
     Manifest(#[from] ManifestError),
     #[error(
@@ -84,19 +86,45 @@ pub fn verify(bytes: Bytes, limits: &BundleLimits) -> Result<VerifiedBundle, Bun
         return Err(BundleError::Unsigned);
     }
     let checked = check(&bytes, &layout)?;
-    let publisher = checked.signer.ok_or(BundleError::Unsigned)?;
-    Ok(VerifiedBundle {
-        bytes,
-        layout,
-        manifest: checked.manifest,
-        publisher,
-        digest: checked.digest,
-        component: checked.measured.component,
-        extras: checked.extras,
-    })
+    VerifiedBundle::new(bytes, layout, checked)
+}
+
+/// Verifies the bytes of a bundle that this host has verified before, when it had this digest.
+///
+/// The bytes are hashed once, not part by part: the digest of all bytes before the signature is signed too. Everything else is checked as
+/// in [`verify`].
+///
+/// # Errors
+/// As [`verify`]; [`BundleError::Kept`] if the bytes have another digest.
+pub fn verify_kept(
+    bytes: Bytes,
+    digest: &Digest,
+    limits: &BundleLimits,
+) -> Result<VerifiedBundle, BundleError> {
+    let layout = Layout::read(&bytes, limits)?;
+    let signature = layout.signature.as_ref().ok_or(BundleError::Unsigned)?;
+    let (_, statement) = signature::open(&bytes[signature.payload.clone()])?;
+    let (sha256, file) = signature::whole(&bytes, &layout);
+    if file != *digest || sha256 != statement.sha256 {
+        return Err(BundleError::Kept { digest: *digest });
+    }
+    let checked = check_measured(&bytes, &layout, Measured { statement, file })?;
+    VerifiedBundle::new(bytes, layout, checked)
 }
 
 impl VerifiedBundle {
+    fn new(bytes: Bytes, layout: Layout, checked: Checked) -> Result<Self, BundleError> {
+        Ok(Self {
+            bytes,
+            layout,
+            manifest: checked.manifest,
+            publisher: checked.signer.ok_or(BundleError::Unsigned)?,
+            digest: checked.digest,
+            component: checked.measured.component,
+            extras: checked.extras,
+        })
+    }
+
     /// The signer.
     pub fn publisher(&self) -> &Party {
         &self.publisher
@@ -161,10 +189,27 @@ pub(super) struct Checked {
 
 /// Checks everything about a bundle, and its signature if it has one.
 pub(super) fn check(bytes: &[u8], layout: &Layout) -> Result<Checked, BundleError> {
+    // Before anything is hashed.
+    open_signature(bytes, layout)?;
+    check_measured(bytes, layout, Measured::of(bytes, layout))
+}
+
+fn open_signature(
+    bytes: &[u8],
+    layout: &Layout,
+) -> Result<Option<(Party, SignedDigests)>, SignatureSectionError> {
     let signature = layout.signature.as_ref();
-    let signed =
-        signature.map(|section| signature::open(&bytes[section.payload.clone()])).transpose()?;
-    let Measured { statement: found, file } = Measured::of(bytes, layout);
+    signature.map(|section| signature::open(&bytes[section.payload.clone()])).transpose()
+}
+
+/// The same for bytes whose digests are known.
+fn check_measured(
+    bytes: &[u8],
+    layout: &Layout,
+    measured: Measured,
+) -> Result<Checked, BundleError> {
+    let signed = open_signature(bytes, layout)?;
+    let Measured { statement: found, file } = measured;
     if let Some(part) = signed.as_ref().and_then(|(_, signed)| signed.first_change(&found)) {
         return Err(BundleError::Changed { part });
     }

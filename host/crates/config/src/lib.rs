@@ -453,6 +453,14 @@ pub struct Inference {
     /// needs more fails, or ends its worker.
     #[serde(with = "units::size")]
     pub worker_memory_bytes_max: u64,
+    /// Memory that loaded models and compiled plugins may keep between calls, all together. Default: a third of the machine's memory, or
+    /// of the control group's. When a call needs a version that is not loaded and there is no room for it, the versions that were not
+    /// called for longest are unloaded; their next call loads them again. If calls use all that is loaded, the call is answered with 503.
+    #[serde(with = "units::size")]
+    pub memory_bytes: u64,
+    /// Memory mappings that loaded models and compiled plugins may have, all together: weights that are read from files take one a tensor.
+    /// Default: half of what the kernel allows a process (`vm.max_map_count`).
+    pub mappings_max: u64,
     /// The workers' program: `hospes` of the same version. Default: the running one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub worker_program: Option<PathBuf>,
@@ -498,6 +506,8 @@ impl Default for Inference {
             batches: Batches::Account,
             workers_max: count(64),
             worker_memory_bytes_max: 4096 * MIB,
+            memory_bytes: (machine::memory_bytes() / 3 / MIB).max(1) * MIB,
+            mappings_max: machine::mappings_max() / 2,
             worker_program: None,
         }
     }

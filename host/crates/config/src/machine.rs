@@ -77,6 +77,14 @@ pub fn memory_bytes() -> u64 {
     group_limits("memory.max").into_iter().fold(machine, u64::min)
 }
 
+/// Memory mappings that the kernel allows a process. See sysctl(5), `vm.max_map_count`.
+pub fn mappings_max() -> u64 {
+    /// The kernel's own default.
+    const UNKNOWN: u64 = 65_530;
+    let text = std::fs::read_to_string("/proc/sys/vm/max_map_count").ok();
+    text.and_then(|text| text.trim().parse().ok()).unwrap_or(UNKNOWN)
+}
+
 /// The limits of this name of the process's control group and of those above it.
 fn group_limits(name: &str) -> Vec<u64> {
     let groups = std::fs::read_to_string(OWN_GROUPS).ok();

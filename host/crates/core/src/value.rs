@@ -25,6 +25,7 @@
 //! The surprise: a list of numbers is not a list of values but one buffer of bytes, as in a guest's memory.
 
 mod error;
+pub mod kept;
 pub mod parse;
 #[cfg(test)]
 mod tests;
@@ -34,13 +35,15 @@ pub mod write;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use serde::{Deserialize, Serialize};
 
 pub use error::{BodyPlace, ValueError};
 
 use crate::tensor::Tensor;
 
 /// A type of the component model that callers can send and receive. Cheap to clone: types share their parts.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(from = "kept::Read")]
 pub enum Type {
     Bool,
     S8,
@@ -83,15 +86,17 @@ pub struct Constructor {
 }
 
 /// A record's member or a function's parameter.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Field {
+    #[serde(with = "kept::text")]
     pub name: Arc<str>,
     pub ty: Type,
 }
 
 /// A case of a variant, with the type of its payload.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Case {
+    #[serde(with = "kept::text")]
     pub name: Arc<str>,
     pub ty: Option<Type>,
 }

@@ -13,7 +13,7 @@ use super::executor::{Executor, NotQueued};
 use super::paces::Paces;
 use super::pool::RemoteModel;
 use super::signature::{InputError, ModelSignature};
-use hospes_admission::{Late, Wish};
+use hospes_admission::{Footprint, Late, Taken, Wish};
 use hospes_core::backend::BackendKind;
 use hospes_core::tensor::Tensor;
 use hospes_onnx::ModelFacts;
@@ -93,6 +93,8 @@ pub struct Graph {
     place: Place,
     known: Known,
     paces: Paces,
+    /// The room that it takes, given back when it is dropped.
+    room: Option<Taken>,
 }
 
 /// The properties of a model that are known before it is loaded.
@@ -100,6 +102,7 @@ pub(super) struct Known {
     pub(super) kind: BackendKind,
     pub(super) facts: ModelFacts,
     pub(super) tensor_bytes_max: usize,
+    pub(super) footprint: Footprint,
 }
 
 enum Place {
@@ -121,7 +124,7 @@ struct Work {
 impl Graph {
     /// A model that runs in a worker process.
     pub(super) fn remote(model: RemoteModel, known: Known) -> Self {
-        Self { place: Place::Remote(model), known, paces: Paces::default() }
+        Self { place: Place::Remote(model), known, paces: Paces::default(), room: None }
     }
 
     /// A model that runs in this process.
@@ -129,7 +132,22 @@ impl Graph {
         let work = Arc::new(Work { model, pace: Pace::default() });
         let bounded = known.facts.is_bounded();
         let place = Place::Here { work, executor, bounded };
-        Self { place, known, paces: Paces::default() }
+        Self { place, known, paces: Paces::default(), room: None }
+    }
+
+    /// The same in this room, which is set to what the model takes in fact.
+    pub(super) fn within(mut self, room: Option<Taken>) -> Self {
+        let footprint = self.footprint();
+        self.room = room.map(|mut room| {
+            room.set(footprint);
+            room
+        });
+        self
+    }
+
+    /// What it takes while it is loaded: an estimate by its file's size.
+    pub fn footprint(&self) -> Footprint {
+        self.known.footprint
     }
 
     /// The model's signature.

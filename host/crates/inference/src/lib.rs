@@ -35,7 +35,7 @@ use backend::{Backend, BackendError, Model, Needs, Row, TABLE, row};
 use bytes::Bytes;
 use executor::Executor;
 use graph::Known;
-use pool::{Pool, RemoteModel, Together};
+use pool::{Group, Pool, RemoteModel, Together};
 
 pub use backend::{BackendStatus, Call, Placement};
 pub use batch::Meets;
@@ -49,6 +49,7 @@ pub use strikes::Incident;
 use trial::{Candidate, NO_TIME};
 pub use trial::{Joined, Trial, TrialError, TrialTime};
 
+use hospes_admission::{Footprint, Taken};
 use hospes_config::{BackendChoice, Isolation};
 use hospes_core::backend::{BackendKind, Device};
 use hospes_core::id::{AccountName, Digest};
@@ -139,6 +140,14 @@ pub enum LoadError {
     Workers { max: usize },
 }
 
+/// What a session of a model takes: so many times its file's bytes, since weights are unpacked and packed again, and so many bytes more.
+/// Files of floats have taken about twice their bytes, those of integers six times.
+const SESSION_BYTES_TIMES: u64 = 2;
+const SESSION_BYTES: u64 = 1 << 20;
+
+/// Memory mappings of a session.
+const SESSION_MAPPINGS: u64 = 4;
+
 /// The estimated cost of a computation for its caller's share, in nanoseconds. It is replaced by the actual cost at the end.
 const COMPUTE_NANOS: u64 = 1_000_000;
 
@@ -207,6 +216,9 @@ enum Place {
     /// In the host's process.
     Here,
 }
+
+/// A worker that stays as long as this.
+pub struct KeptWorker(#[expect(dead_code, reason = "it is held, not read")] Option<Arc<Group>>);
 
 /// The models, and the workers and threads that run them.
 pub struct Inference {
@@ -317,6 +329,20 @@ impl Inference {
         source: ModelSource,
         placement: Placement,
     ) -> Result<Arc<Graph>, LoadError> {
+        self.load_into(source, placement, None).await
+    }
+
+    /// The same in room that the caller has taken for [`Inference::estimate`]. The room is given back when nobody uses the model any more,
+    /// or at once if the model is loaded already.
+    ///
+    /// # Errors
+    /// [`LoadError`].
+    pub async fn load_into(
+        &self,
+        source: ModelSource,
+        placement: Placement,
+        room: Option<Taken>,
+    ) -> Result<Arc<Graph>, LoadError> {
         let kind = self.choose(placement)?;
         let key = (self.place(&source, kind), source.digest, kind);
         let slot = self.slot(&key);
@@ -325,7 +351,9 @@ impl Inference {
             return Ok(graph);
         }
         let facts = walk(source.bytes.clone(), kind).await?;
-        let known = Known { kind, facts, tensor_bytes_max: self.settings.tensor_bytes_max.get() };
+        let (tensor_bytes_max, footprint) =
+            (self.settings.tensor_bytes_max.get(), self.estimate(source.bytes.len() as u64));
+        let known = Known { kind, facts, tensor_bytes_max, footprint };
         let graph = match &key.0 {
             Place::Worker(together) => {
                 let group = self.pool.group(together.clone());
@@ -336,9 +364,45 @@ impl Inference {
                 Graph::here(model, Arc::clone(self.executor()?), known)
             }
         };
-        let graph = Arc::new(graph);
+        let graph = Arc::new(graph.within(room));
         *loaded = Arc::downgrade(&graph);
         Ok(graph)
+    }
+
+    /// A model that is loaded. Waits for it if it is being loaded.
+    ///
+    /// # Errors
+    /// [`LoadError`] if it cannot be loaded here at all.
+    pub async fn loaded(
+        &self,
+        source: &ModelSource,
+        placement: Placement,
+    ) -> Result<Option<Arc<Graph>>, LoadError> {
+        let kind = self.choose(placement)?;
+        let slot = self.slot(&(self.place(source, kind), source.digest, kind));
+        let loaded = slot.lock().await.upgrade();
+        Ok(loaded)
+    }
+
+    /// Keeps the worker that a model would be loaded into, even if the worker's other models are unloaded to make room for it.
+    pub fn keep_worker(&self, source: &ModelSource, placement: Placement) -> KeptWorker {
+        let place = self.choose(placement).ok().map(|kind| self.place(source, kind));
+        KeptWorker(match place {
+            Some(Place::Worker(together)) => Some(self.pool.group(together)),
+            Some(Place::Here) | None => None,
+        })
+    }
+
+    /// What a model of so many bytes takes when it is loaded.
+    pub fn estimate(&self, bytes: u64) -> Footprint {
+        let sessions = self.settings.threads.get() as u64;
+        Footprint {
+            bytes: bytes
+                .saturating_mul(SESSION_BYTES_TIMES)
+                .saturating_add(SESSION_BYTES)
+                .saturating_mul(sessions),
+            mappings: SESSION_MAPPINGS * sessions,
+        }
     }
 
     fn slot(&self, key: &Key) -> Slot {
@@ -373,7 +437,8 @@ impl Inference {
             tried => return tried,
         };
         let (kind, facts) = (graph.backend(), graph.facts().clone());
-        let known = Known { kind, facts, tensor_bytes_max: graph.tensor_bytes_max() };
+        let (tensor_bytes_max, footprint) = (graph.tensor_bytes_max(), graph.footprint());
+        let known = Known { kind, facts, tensor_bytes_max, footprint };
         let group = self.pool.group(Together::Model(publisher, source.digest));
         let loading = RemoteModel::load(group, source, kind);
         match tokio::time::timeout_at(time.until().into(), loading).await {

@@ -18,6 +18,7 @@ use hospes_core::backend::BackendKind;
 use hospes_core::tensor::Tensor;
 use hospes_worker::channel::{Buffer, Received};
 use hospes_worker::confine::{be_nice, confine_around, start_no_more_threads};
+use hospes_worker::memory::give_back_heap;
 use hospes_worker::{ChannelError, End, MemoryError, SharedMemory};
 
 /// Why a worker ends early.
@@ -226,6 +227,7 @@ impl Shared {
             (Order::Unload { model }, None) => {
                 let unloaded = lock(&self.models).remove(&model);
                 drop(unloaded);
+                give_back_heap();
                 Ok(())
             }
             (Order::Cancel { job, window }, None) => self.cancel(job, window),

@@ -46,6 +46,11 @@ impl ModelFacts {
         self.initialised.iter().any(|initialised| initialised == name)
     }
 
+    /// Its inputs that have a default value. If there are too many, none is recorded.
+    pub fn initialised(&self) -> &[String] {
+        &self.initialised
+    }
+
     /// Whether it has this operator.
     pub fn has(&self, domain: &str, name: &str) -> bool {
         self.operators.iter().any(|operator| operator.domain == domain && operator.name == name)

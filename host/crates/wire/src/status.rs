@@ -54,8 +54,11 @@ pub struct Status {
     pub party: Party,
     /// Its version.
     pub version: String,
-    /// Versions of models that are live.
+    /// Versions of models that are in service, loaded or not.
     pub models: usize,
+    /// What is loaded of them. The others are idle: their next call loads them.
+    #[serde(default)]
+    pub loaded: Loaded,
     /// Free sandboxes.
     pub sandboxes_free: usize,
     /// Free memory for sandboxes, in bytes.
@@ -75,7 +78,7 @@ pub struct Status {
     /// Whether it is stopping and takes no more calls.
     #[serde(default)]
     pub draining: bool,
-    /// Versions still to be loaded since the start.
+    /// Versions that are being loaded or wait for that.
     #[serde(default)]
     pub loading: usize,
     /// Versions that failed to load.
@@ -84,6 +87,28 @@ pub struct Status {
     /// Unreadable records.
     #[serde(default)]
     pub records_set_aside: Vec<RecordAside>,
+}
+
+/// Models and compiled plugins that are loaded.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Loaded {
+    /// Versions.
+    pub versions: usize,
+    /// Bytes of memory that they take.
+    pub bytes: u64,
+    /// Bytes that they may take: `inference.memory_bytes`.
+    pub bytes_max: u64,
+    /// Memory mappings that they take.
+    pub mappings: u64,
+    /// Memory mappings that they may take: `inference.mappings_max`.
+    pub mappings_max: u64,
+    /// Loads since the start.
+    pub loads: u64,
+    /// Versions that were unloaded since the start, to make room.
+    pub unloads: u64,
+    /// Milliseconds that all loads took together.
+    pub load_ms: u64,
 }
 
 /// A backend that computes models.

@@ -90,7 +90,7 @@ pub(super) async fn names(
     .await
 }
 
-/// A published version, if it is live, takes tensors, and the caller may know of it.
+/// A published version, if it is in service, takes tensors, and the caller may know of it.
 fn shown(host: &Host, caller: Option<&Caller>, published: &Published) -> Option<Arc<Deployment>> {
     let live = published.deployment()?;
     let is_shown =
@@ -98,7 +98,7 @@ fn shown(host: &Host, caller: Option<&Caller>, published: &Published) -> Option<
     is_shown.then_some(live)
 }
 
-/// One page of the live tensor versions that the caller may know of, ordered by name and version, and where the next page begins.
+/// One page of the tensor versions in service that the caller may know of, ordered by name and version, and where the next page begins.
 pub(in crate::api) fn known(
     host: &Host,
     caller: Option<&Caller>,
@@ -160,14 +160,15 @@ pub(super) fn model_ready(
     Ok(json_answer(status, &json!({"name": &asked.name, "ready": ready})))
 }
 
-/// Whether a version that the caller may know of is ready: not while loading, out of service, or without a worker.
+/// Whether a version that the caller may know of is ready for calls, loaded or not: not if it is out of service, or if no worker can compute
+/// its models.
 pub(in crate::api) fn is_ready(
     host: &Host,
     asked: &Asked,
     headers: &HeaderMap,
 ) -> Result<bool, Problem> {
     match asked.find(host, headers) {
-        Ok(live) => Ok(live.can_compute()),
+        Ok(live) => Ok(host.can_compute(&live)),
         Err(problem) => match problem.kind() {
             ProblemKind::Busy | ProblemKind::OutOfService => Ok(false),
             _ => Err(problem),
@@ -188,9 +189,8 @@ pub(in crate::api) fn versions(
 
 /// The model's platform, in other servers' terms.
 pub(in crate::api) fn platform(live: &Deployment) -> &'static str {
-    let mut graphs = live.graphs().values();
-    match (graphs.next(), graphs.next()) {
-        (Some(graph), None) => inference::platform(graph.backend()),
+    match live.models() {
+        [only] => inference::platform(only.backend),
         _ => "wasm",
     }
 }

@@ -224,7 +224,7 @@ fn fingerprint(live: &Deployment) -> String {
     let digits = digest.rsplit(':').next().unwrap_or_default();
     let mut fingerprint = format!("fp_{}", digits.get(..FINGERPRINT_DIGITS).unwrap_or(digits));
     let mut backends: Vec<_> =
-        live.graphs().values().map(|graph| graph.backend().to_string()).collect();
+        live.models().iter().map(|model| model.backend.to_string()).collect();
     backends.sort_unstable();
     backends.dedup();
     for backend in backends {

@@ -7,7 +7,7 @@ use super::{KEY, components, problems};
 use crate::api::pieces::Typed;
 use crate::api::routes;
 use crate::inference::TensorSpec;
-use crate::sandbox::{FunctionType, GuestFunction};
+use crate::sandbox::{FunctionType, Prototype};
 use crate::state::deployments::Deployment;
 use crate::tensor::{self, DataType};
 use crate::value::{Field, Type};
@@ -60,7 +60,7 @@ pub(super) fn document(deployment: &Deployment, bytes_max: usize) -> Option<Vec<
 fn operation(
     deployment: &Deployment,
     schemas: &Schemas<'_>,
-    function: &GuestFunction,
+    function: &Prototype,
 ) -> Option<Value> {
     schemas.spend(OPERATION_BYTES);
     let specs = &deployment.manifest().functions;

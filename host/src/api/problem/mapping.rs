@@ -83,7 +83,7 @@ impl From<ResolveError> for Problem {
             ResolveError::VersionTaken { .. } | ResolveError::InService { .. } => {
                 ProblemKind::Conflict
             }
-            ResolveError::Loading { .. } => ProblemKind::Busy,
+            ResolveError::Loading { .. } | ResolveError::Busy { .. } => ProblemKind::Busy,
             ResolveError::OutOfService { .. } => ProblemKind::OutOfService,
             ResolveError::Withdrawn { .. } => ProblemKind::Withdrawn,
         };
@@ -264,7 +264,9 @@ impl From<DeployError> for Problem {
             DeployError::Model { source: LoadError::Workers { .. }, .. } => {
                 Self::new(ProblemKind::Busy, in_a_line(&error)).retry_after(WORKERS_WAIT)
             }
+            DeployError::NoRoom { .. } => Self::new(ProblemKind::Busy, error.to_string()),
             DeployError::Bundle(_)
+            | DeployError::NeverFits(_)
             | DeployError::NotYours { .. }
             | DeployError::Model { .. }
             | DeployError::NoEngine { .. }

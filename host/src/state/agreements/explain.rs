@@ -98,7 +98,7 @@ impl Agreements {
             input_bytes: call.input_bytes,
             purpose: call.purpose.as_deref(),
             country: self.country.as_deref(),
-            imports: live.map_or_else(Capabilities::default, |live| live.guest().imports()),
+            imports: live.map_or_else(Capabilities::default, |live| live.imports()),
         }
     }
 }

@@ -181,7 +181,7 @@ impl Grant {
             input_bytes: self.input_bytes,
             purpose: call.purpose.as_deref(),
             country: self.country.as_deref(),
-            imports: function.guest().imports(),
+            imports: function.deployment().imports(),
         }
     }
 

@@ -1,13 +1,14 @@
 //! The queue of versions to be loaded: publishers take turns, so that one with slow versions does not block the others.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, SemaphorePermit, watch};
 
-use super::{Deployment, Published};
+use super::published::Wanted;
+use super::{Loaded, Outcome, Published, ResolveError};
 use crate::id::AccountName;
 
 /// Versions loaded at once: each bundle is held in memory while it is checked.
@@ -16,19 +17,30 @@ pub const LOADING_MAX: usize = 4;
 /// The same per publisher: one turn is always left for others.
 const OF_PUBLISHER_MAX: usize = LOADING_MAX - 1;
 
+/// Bundles of up to so many bytes are loaded whatever else is being loaded.
+const SMALL_BYTES_MAX: u64 = 32 << 20;
+
+/// Bytes of larger bundles that are loaded at once, in MiB; one that is even larger is loaded without others of them.
+const LARGE_MIB_MAX: u32 = 1 << 10;
+
 /// How long a call waits for its version to be loaded before it is told to retry.
 const WAIT_MAX: Duration = Duration::from_secs(20);
 
-/// Calls that wait for a version to be loaded; further ones are told to retry.
-const WAITING_MAX: usize = 1024;
+/// Calls that wait for versions to be loaded; further ones are told to retry.
+const WAITING_MAX: usize = 4096;
 
-/// The queue, and the number of versions not tried yet.
+/// The queue, and who loads what is in it.
 pub struct Loading {
     turns: Mutex<Turns>,
-    left: watch::Sender<usize>,
-    settled: AtomicU64,
-    /// Notifies waiting calls.
+    left: AtomicUsize,
+    shown: AtomicU64,
+    /// Places for waiting calls.
     places: Semaphore,
+    large: Semaphore,
+    /// Versions of older hosts that are not described yet.
+    unknown: watch::Sender<usize>,
+    /// Called when there is something to load.
+    wake: OnceLock<Box<dyn Fn() + Send + Sync>>,
 }
 
 /// Queued versions by publisher.
@@ -49,14 +61,6 @@ impl Turns {
             self.order.push_back(publisher);
         }
         versions.push_back(published);
-    }
-
-    /// Before its publisher's others, and its publisher before others.
-    fn add_in_front(&mut self, published: Arc<Published>) {
-        let publisher = published.model().publisher.clone();
-        self.waiting.entry(publisher.clone()).or_default().push_front(published);
-        self.order.retain(|name| *name != publisher);
-        self.order.push_front(publisher);
     }
 
     /// The next version to load, if another may start. It counts until [`Turns::end`].
@@ -98,23 +102,21 @@ impl Default for Loading {
     fn default() -> Self {
         Self {
             turns: Mutex::default(),
-            left: watch::Sender::new(0),
-            settled: AtomicU64::new(0),
+            left: AtomicUsize::new(0),
+            shown: AtomicU64::new(0),
             places: Semaphore::new(WAITING_MAX),
+            large: Semaphore::new(LARGE_MIB_MAX as usize),
+            unknown: watch::Sender::new(0),
+            wake: OnceLock::new(),
         }
     }
 }
 
 impl Loading {
-    /// Queues versions.
-    pub fn add(&self, versions: impl IntoIterator<Item = Arc<Published>>) {
-        let mut turns = self.lock();
-        let mut added = 0;
-        for published in versions {
-            turns.add(published);
-            added += 1;
-        }
-        self.left.send_modify(|left| *left += added);
+    /// Sets what is called when there is something to load. It takes versions with [`Loading::next`] until there are none. Only the first
+    /// one is set.
+    pub fn loaded_by(&self, wake: impl Fn() + Send + Sync + 'static) {
+        let _ = self.wake.set(Box::new(wake));
     }
 
     /// The next version to load. The caller reports the result with [`Loading::done`] and asks again. `None` if none may start now.
@@ -122,48 +124,110 @@ impl Loading {
         self.lock().next()
     }
 
-    /// Waits until loading has succeeded or failed, at most [`WAIT_MAX`]. Moves the version to the front of its publisher's queue.
-    pub async fn wait_for(&self, wanted: &Arc<Published>) {
-        let Ok(_place) = self.places.try_acquire() else { return };
-        if wanted.hurry() {
-            // It is now in the queue twice, and claimed once.
-            self.lock().add_in_front(Arc::clone(wanted));
+    /// Waits until a bundle of so many bytes may be loaded. Small ones need not wait for large ones.
+    pub async fn place(&self, bytes: u64) -> Option<SemaphorePermit<'_>> {
+        if bytes <= SMALL_BYTES_MAX {
+            return None;
         }
+        let mib = u32::try_from(bytes >> 20).unwrap_or(u32::MAX).min(LARGE_MIB_MAX);
+        // The semaphore is never closed.
+        self.large.acquire_many(mib).await.ok()
+    }
+
+    /// Loads a version for a call, and waits for that at most [`WAIT_MAX`]. The version stays loaded while the caller holds it.
+    ///
+    /// # Errors
+    /// [`ResolveError::Loading`] after that time; as [`Loading::load`].
+    pub async fn wait_for(&self, wanted: &Arc<Published>) -> Result<Arc<Loaded>, ResolveError> {
+        let late = || {
+            let (model, version) = (wanted.model().clone(), wanted.version().clone());
+            ResolveError::Loading { model, version }
+        };
+        let _place = self.places.try_acquire().map_err(|_full| late())?;
         // After the timeout it is still loading.
-        let _ = tokio::time::timeout(WAIT_MAX, wanted.settled()).await;
+        tokio::time::timeout(WAIT_MAX, self.load(wanted)).await.unwrap_or_else(|_| Err(late()))
+    }
+
+    /// Loads a version, unless it is loaded or out of service, and waits for that.
+    ///
+    /// # Errors
+    /// [`ResolveError::OutOfService`], [`ResolveError::Busy`].
+    pub async fn load(&self, wanted: &Arc<Published>) -> Result<Arc<Loaded>, ResolveError> {
+        let outcome = match wanted.want() {
+            Wanted::Settled(outcome) => outcome,
+            Wanted::Wait(settles) => outcome(settles).await,
+            Wanted::Queue(settles) => {
+                self.left.fetch_add(1, Ordering::AcqRel);
+                self.lock().add(Arc::clone(wanted));
+                self.wake();
+                outcome(settles).await
+            }
+        };
+        let (model, version) = (wanted.model().clone(), wanted.version().clone());
+        match outcome {
+            Outcome::Loaded(loaded) => Ok(loaded),
+            Outcome::Busy(why) => Err(ResolveError::Busy { model, version, why }),
+            Outcome::Failed(_) => Err(ResolveError::OutOfService { model, version }),
+        }
     }
 
     /// Reports the result for a version from the queue.
-    pub fn done(&self, published: &Published, loaded: Result<Arc<Deployment>, Arc<str>>) {
-        published.settle(loaded);
-        self.settled.fetch_add(1, Ordering::Release);
+    pub fn done(&self, published: &Published, outcome: Outcome) {
+        if published.settle(outcome) {
+            self.shown.fetch_add(1, Ordering::Release);
+        }
         self.lock().end(&published.model().publisher);
-        self.left.send_modify(|left| *left = left.saturating_sub(1));
+        self.left.fetch_sub(1, Ordering::AcqRel);
     }
 
-    /// How many have been loaded or have failed.
-    pub fn settled(&self) -> u64 {
-        self.settled.load(Ordering::Acquire)
+    /// How often a load has changed what is shown of a version.
+    pub fn shown(&self) -> u64 {
+        self.shown.load(Ordering::Acquire)
     }
 
-    /// How many have not been tried yet.
+    /// How many wait for being loaded, or are being loaded.
     pub fn left(&self) -> usize {
-        *self.left.borrow()
+        self.left.load(Ordering::Acquire)
     }
 
-    /// Waits until all have been tried.
-    pub async fn finished(&self) {
+    /// Sets how many versions are still to be described by loading them.
+    pub fn set_unknown(&self, count: usize) {
+        self.unknown.send_replace(count);
+    }
+
+    /// Waits until those have been loaded, or have failed.
+    pub async fn all_known(&self) {
         // The sender belongs to the same value, so it exists.
-        let _ = self.left.subscribe().wait_for(|left| *left == 0).await;
+        let _ = self.unknown.subscribe().wait_for(|count| *count == 0).await;
+    }
+
+    fn wake(&self) {
+        if let Some(wake) = self.wake.get() {
+            wake();
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Turns> {
-        self.turns.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.turns.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// How the load ends.
+async fn outcome(mut settles: watch::Receiver<Option<Outcome>>) -> Outcome {
+    match settles.wait_for(Option::is_some).await {
+        Ok(outcome) => outcome.clone().unwrap_or_else(given_up),
+        Err(_dropped) => given_up(),
+    }
+}
+
+/// For a load that was given up, as when the host stops.
+fn given_up() -> Outcome {
+    Outcome::Busy("loading was given up".into())
 }
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt as _;
     use semver::Version;
 
     use super::*;
@@ -174,16 +238,25 @@ mod tests {
         Published::waiting(model, Version::new(number, 0, 0), Digest::of(b"bundle"))
     }
 
+    /// Queues a version, for a caller that leaves at once.
+    fn want(loading: &Loading, wanted: &Arc<Published>) {
+        assert!(loading.load(wanted).now_or_never().is_none(), "it has to wait");
+    }
+
     fn named(published: Option<Arc<Published>>) -> String {
         published
             .map_or("none".into(), |p| format!("{}@{}", p.model().publisher, p.version().major))
     }
 
+    fn failed() -> Outcome {
+        Outcome::Failed("x".into())
+    }
+
     #[test]
     fn publishers_take_turns_and_none_has_all_of_them() {
         let loading = Loading::default();
-        loading.add((0..6).map(|number| version("acme", number)));
-        loading.add([version("zoe", 0), version("zoe", 1), version("bob", 0)]);
+        (0..6).for_each(|number| want(&loading, &version("acme", number)));
+        [("zoe", 0), ("zoe", 1), ("bob", 0)].map(|(who, n)| want(&loading, &version(who, n)));
         let next = || loading.next();
         let first = next().expect("one");
         assert_eq!(named(Some(Arc::clone(&first))), "acme@0");
@@ -195,27 +268,59 @@ mod tests {
         // Each has one under way.
         assert_eq!(named(next()), "acme@1");
         assert_eq!(named(next()), "none", "four are loaded at once");
-        loading.done(&zoe, Err("x".into()));
+        loading.done(&zoe, failed());
         assert_eq!(named(next()), "zoe@1", "it has none under way, and acme two");
-        loading.done(&first, Err("x".into()));
+        loading.done(&first, failed());
         assert_eq!(named(next()), "acme@2");
         assert_eq!(named(next()), "none");
         assert_eq!(loading.left(), 7);
     }
 
     #[test]
-    fn a_turn_is_left_for_who_comes_later_and_for_who_is_in_a_hurry() {
+    fn a_turn_is_left_for_who_comes_later() {
         let loading = Loading::default();
-        loading.add((0..6).map(|number| version("acme", number)));
+        (0..6).for_each(|number| want(&loading, &version("acme", number)));
         let taken: Vec<_> = (0..3).map(|_| named(loading.next())).collect();
         assert_eq!(taken, ["acme@0", "acme@1", "acme@2"]);
         assert_eq!(named(loading.next()), "none", "of one publisher three are loaded at once");
-        loading.add((0..3).map(|number| version("zoe", number)));
-        let wanted = version("zoe", 9);
-        loading.lock().add_in_front(Arc::clone(&wanted));
-        loading.lock().add_in_front(wanted);
-        assert_eq!(named(loading.next()), "zoe@9");
-        let turns = loading.lock();
-        assert_eq!((turns.waiting.len(), turns.order.len()), (2, 2), "a publisher waits once");
+        (0..3).for_each(|number| want(&loading, &version("zoe", number)));
+        assert_eq!(named(loading.next()), "zoe@0");
+    }
+
+    #[test]
+    fn a_thousand_who_want_a_version_queue_it_once_and_hear_how_it_ended() {
+        let loading = Loading::default();
+        let wanted = version("acme", 0);
+        let mut callers: Vec<_> = (0..1000).map(|_| Box::pin(loading.wait_for(&wanted))).collect();
+        for caller in &mut callers {
+            assert!(caller.as_mut().now_or_never().is_none());
+        }
+        let taken = loading.next().expect("queued");
+        assert_eq!((named(loading.next()), loading.left()), ("none".into(), 1));
+        loading.done(&taken, Outcome::Busy("no room".into()));
+        for caller in &mut callers {
+            match caller.as_mut().now_or_never() {
+                Some(Err(ResolveError::Busy { why, .. })) => assert_eq!(&*why, "no room"),
+                _ => panic!("everybody hears that the host is busy"),
+            }
+        }
+        assert_eq!((wanted.out_of_service(), loading.left()), (None, 0));
+        // The next one tries again.
+        want(&loading, &wanted);
+        loading.done(&loading.next().expect("queued again"), failed());
+        assert_eq!(wanted.out_of_service().as_deref(), Some("x"));
+        let told = loading.load(&wanted).now_or_never();
+        assert!(matches!(told, Some(Err(ResolveError::OutOfService { .. }))));
+    }
+
+    #[test]
+    fn small_bundles_do_not_wait_for_large_ones() {
+        let loading = Loading::default();
+        let huge = loading.place(8 << 30).now_or_never().expect("it is the first");
+        assert!(huge.is_some());
+        assert!(loading.place(100 << 20).now_or_never().is_none(), "two large ones are too much");
+        assert!(loading.place(SMALL_BYTES_MAX).now_or_never().expect("no wait").is_none());
+        drop(huge);
+        assert!(loading.place(100 << 20).now_or_never().is_some());
     }
 }

@@ -164,7 +164,7 @@ impl Deployments {
         let _ = self.published.load().from(after).try_for_each(visit);
     }
 
-    /// A publisher's live versions, ordered by name and version.
+    /// A publisher's versions that are in service, ordered by name and version.
     pub fn of_publisher(&self, publisher: &AccountName) -> Vec<Arc<Deployment>> {
         let published = self.published.load();
         published.of_publisher(publisher).filter_map(|one| one.deployment()).collect()
@@ -175,9 +175,9 @@ impl Deployments {
         self.published.load().by_name.values().map(|versions| versions.len()).sum()
     }
 
-    /// Number of live ones.
+    /// Number of those in service, loaded or not.
     pub fn count_live(&self) -> usize {
-        self.published.load().all().filter(|version| version.is_live()).count()
+        self.published.load().all().filter(|version| version.out_of_service().is_none()).count()
     }
 }
 

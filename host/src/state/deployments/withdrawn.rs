@@ -74,8 +74,8 @@ impl Deployments {
         taken
     }
 
-    /// Queues versions whose withdrawal has ended. Their numbers stay reserved, so nothing else is published under them meanwhile. Versions
-    /// published again since then are left alone. Waits for running changes. Returns the versions that are back.
+    /// Puts versions back whose withdrawal has ended. Their numbers stay reserved, so nothing else is published under them meanwhile.
+    /// Versions published again since then are left alone. Waits for running changes. Returns the versions that are back.
     pub fn put_back(&self, versions: Vec<Arc<Published>>) -> Vec<Arc<Published>> {
         let changing = self.changing();
         let is_withdrawn = |version: &Arc<Published>| {
@@ -87,7 +87,6 @@ impl Deployments {
         self.insert(back.iter().map(Arc::clone));
         back.iter().for_each(|back| self.forget_withdrawn(back.model(), back.version()));
         drop(changing);
-        self.load(back.clone());
         back
     }
 

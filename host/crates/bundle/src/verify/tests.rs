@@ -302,3 +302,22 @@ fn every_bit_of_a_small_bundle_counts() {
     }
     verify(changed.into(), &LIMITS).expect("as it was");
 }
+
+#[test]
+fn a_kept_bundle_is_verified_as_when_it_was_published() {
+    let bytes = bytes::Bytes::from(sample::signed(&[sample::model("a", b"weights")]));
+    let first = verify(bytes.clone(), &LIMITS).expect("sound");
+    let again = verify_kept(bytes.clone(), first.digest(), &LIMITS).expect("sound");
+    assert_eq!((again.digest(), again.publisher()), (first.digest(), first.publisher()));
+    assert_eq!(again.manifest(), first.manifest());
+    assert_eq!(again.component_digest(), first.component_digest());
+    // Every changed byte is found, and so is another bundle in its place.
+    for place in 0..bytes.len() {
+        let mut changed = bytes.to_vec();
+        changed[place] ^= 1;
+        verify_kept(changed.into(), first.digest(), &LIMITS).expect_err("changed");
+    }
+    let other = sample::signed(&[sample::model("a", b"others")]).into();
+    let refused = verify_kept(other, first.digest(), &LIMITS).expect_err("another");
+    assert!(matches!(refused, BundleError::Kept { .. }), "{refused}");
+}

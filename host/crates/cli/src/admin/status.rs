@@ -4,7 +4,7 @@ use crate::client::Client;
 use crate::failure::Failure;
 use crate::screen::{Answer, printable};
 use hospes_config::about_bytes;
-use hospes_wire::status::{Backend, Crashes, Incident, Status};
+use hospes_wire::status::{Backend, Crashes, Incident, Loaded, Status};
 
 /// Asks the host and shows its status.
 ///
@@ -19,8 +19,15 @@ fn page(status: &Status) -> String {
     let Status { models, loading, out_of_service, records_set_aside, workers, .. } = status;
     let version = format!("hospes {}", status.version);
     let state = if status.draining { "stopping: takes no more calls" } else { "running" };
-    let models =
-        format!("{models} live, {loading} loading, {} out of service", out_of_service.len());
+    let Loaded { versions, bytes, bytes_max, loads, unloads, .. } = &status.loaded;
+    let idle = models.saturating_sub(*versions);
+    let out = out_of_service.len();
+    let models = format!("{versions} loaded, {idle} idle, {loading} loading, {out} out of service");
+    let loaded = format!(
+        "{} of {}; {loads} loads, {unloads} unloads",
+        about_bytes(*bytes),
+        about_bytes(*bytes_max)
+    );
     let backends = status.backends.iter().map(|Backend { backend, usable }| match usable {
         true => backend.clone(),
         false => format!("{backend} (not usable)"),
@@ -30,6 +37,7 @@ fn page(status: &Status) -> String {
         ("host", status.party.to_string()),
         ("state", state.to_owned()),
         ("models", models),
+        ("loaded", loaded),
         ("sandboxes", format!("{} free", status.sandboxes_free)),
         ("memory", format!("{} free", about_bytes(status.memory_free_bytes))),
         ("receipts", status.receipts.to_string()),
@@ -75,6 +83,7 @@ mod tests {
         let party = "did:key:z6MkiTBz1ymuepAQ4HEHYSF1H8quG5GLVVQR3djdX3mDooWp";
         let document = serde_json::json!({
             "party": party, "version": "0.1.0", "models": 2, "sandboxes_free": 64,
+            "loaded": {"versions": 1, "bytes": 3 << 20, "bytes_max": 1_u64 << 30, "loads": 5, "unloads": 4},
             "memory_free_bytes": 1_u64 << 30, "receipts": 7, "actions": 1, "loading": 1,
             "backends": [{"backend": "onnxruntime", "usable": false}, {"backend": "tract", "usable": true}],
             "queue": {"calls_late": 3, "computations_late": 4, "calls_abandoned": 1},
@@ -85,7 +94,8 @@ mod tests {
         for line in [
             "version              hospes 0.1.0",
             "not begun            7 too late, 1 whose callers had left",
-            "models               2 live, 1 loading, 0 out of service",
+            "models               1 loaded, 1 idle, 1 loading, 0 out of service",
+            "loaded               3.00 MiB of 1.00 GiB; 5 loads, 4 unloads",
             "memory               1.00 GiB free",
             "backends             onnxruntime (not usable), tract",
             "workers              2",
