@@ -88,6 +88,17 @@ impl ComputeError {
     }
 }
 
+/// The memory that a loaded model takes, without what its computations allocate.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Footprint {
+    /// Bytes that only its process has. They are free after it was unloaded.
+    pub private_bytes: u64,
+    /// Bytes of its weights in a memory file that all processes share. They are free when no process has the model loaded.
+    pub shared_bytes: u64,
+    /// Mappings in its process's address space. The kernel limits them for each process (`vm.max_map_count`).
+    pub mappings: u64,
+}
+
 /// A loaded model, shared by all its callers.
 pub struct Graph {
     place: Place,
@@ -115,6 +126,7 @@ enum Place {
 /// What a thread of this process needs to compute.
 struct Work {
     model: Box<dyn Model>,
+    footprint: Footprint,
     pace: Pace,
 }
 
@@ -125,8 +137,12 @@ impl Graph {
     }
 
     /// A model that runs in this process.
-    pub(super) fn here(model: Box<dyn Model>, executor: Arc<Executor>, known: Known) -> Self {
-        let work = Arc::new(Work { model, pace: Pace::default() });
+    pub(super) fn here(
+        (model, footprint): (Box<dyn Model>, Footprint),
+        executor: Arc<Executor>,
+        known: Known,
+    ) -> Self {
+        let work = Arc::new(Work { model, footprint, pace: Pace::default() });
         let bounded = known.facts.is_bounded();
         let place = Place::Here { work, executor, bounded };
         Self { place, known, paces: Paces::default() }
@@ -161,6 +177,14 @@ impl Graph {
     /// The backend that runs it.
     pub fn backend(&self) -> BackendKind {
         self.known.kind
+    }
+
+    /// The memory that it takes.
+    pub fn footprint(&self) -> Footprint {
+        match &self.place {
+            Place::Remote(model) => model.footprint(),
+            Place::Here { work, .. } => work.footprint,
+        }
     }
 
     /// Its operators.

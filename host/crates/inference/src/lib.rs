@@ -8,6 +8,7 @@ pub mod backend;
 mod batch;
 mod executor;
 mod figures;
+mod footprint;
 mod graph;
 mod language;
 mod paces;
@@ -40,7 +41,7 @@ use pool::{Pool, RemoteModel, Together};
 pub use backend::{BackendStatus, Call, Placement};
 pub use batch::Meets;
 pub use figures::QueueFigures;
-pub use graph::{ComputeError, ErrorClass, Graph, WORKERS_WAIT};
+pub use graph::{ComputeError, ErrorClass, Footprint, Graph, WORKERS_WAIT};
 pub use language::{Pieces, PrefixScope, Sequence, Speaker, Tokens};
 pub use pool::in_memory as file_in_memory;
 pub use remote::WorkerStartError;
@@ -332,8 +333,9 @@ impl Inference {
                 Graph::remote(RemoteModel::load(group, source, kind).await?, known)
             }
             Place::Here => {
+                let footprint = footprint::estimate(source.bytes.len(), self.settings.threads);
                 let model = self.load_here(source, kind).await?;
-                Graph::here(model, Arc::clone(self.executor()?), known)
+                Graph::here((model, footprint), Arc::clone(self.executor()?), known)
             }
         };
         let graph = Arc::new(graph);

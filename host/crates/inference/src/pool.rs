@@ -10,6 +10,7 @@ mod spare;
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Seek as _, Write as _};
+use std::num::NonZeroUsize;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -21,6 +22,8 @@ use futures_util::future::{BoxFuture, Shared};
 
 use super::backend::Call;
 use super::figures::Figures;
+use super::footprint::{self, Memory};
+use super::graph::Footprint;
 use super::protocol::{Layout, Setup, VERSION};
 use super::remote::{Lease, LoadLoss, Loading, Loss, ModelKey, RemoteError, Task, Worker};
 use super::seats::{Seat, Seats};
@@ -55,6 +58,7 @@ pub(super) enum Together {
 pub(super) struct Pool {
     program: Program,
     setup: Setup,
+    threads: NonZeroUsize,
     workers_max: usize,
     /// One place per possible worker.
     seats: Arc<Seats>,
@@ -87,6 +91,7 @@ impl Pool {
         Self {
             program: settings.program.clone(),
             setup,
+            threads: settings.threads,
             workers_max: settings.workers_max.get(),
             seats: Seats::new(settings.workers_max.get()),
             began: Instant::now(),
@@ -327,9 +332,17 @@ pub(super) struct RemoteModel {
     pub(super) signature: ModelSignature,
     /// The axis along which computations are joined, and one more; zero if they are not.
     joins: AtomicU64,
+    /// For an answer after its worker has ended.
+    estimated: Footprint,
 }
 
 impl RemoteModel {
+    /// The memory that it takes in its worker, as it was measured when it was loaded.
+    pub(super) fn footprint(&self) -> Footprint {
+        let worker = self.wanted.group.current();
+        worker.and_then(|worker| worker.footprint(&self.wanted.key)).unwrap_or(self.estimated)
+    }
+
     /// Whether its worker is alive, or can be started according to the last attempt.
     pub(super) fn has_worker(&self) -> bool {
         self.wanted.group.current().is_some() || !self.wanted.group.pool.starts_none()
@@ -368,8 +381,10 @@ impl RemoteModel {
             }
         }
         let signature = loaded.map_err(failed)?;
-        let source = source.without_bytes();
-        Ok(Self { wanted, source, signature, joins: AtomicU64::new(0) })
+        let threads = wanted.group.pool.threads;
+        let estimated = footprint::estimate(source.bytes.len(), threads);
+        let (source, joins) = (source.without_bytes(), AtomicU64::new(0));
+        Ok(Self { wanted, source, signature, joins, estimated })
     }
 
     /// Whether its group has a worker or would get one now.
@@ -511,9 +526,18 @@ async fn load(
     let file = opened.map_err(|error| lost(&error))?;
     let size = rustix::fs::fstat(&file).map_err(|error| lost(&error))?.st_size;
     let size = u64::try_from(size).unwrap_or_default();
-    let loading = worker.load((source.digest, kind), &culprit, (file, size));
+    let process = worker.process();
+    let measure = || tokio::task::spawn_blocking(move || Memory::of(process));
+    let before = measure().await.ok().flatten();
+    let key = (source.digest, kind);
+    let loading = worker.load(key, &culprit, (file, size));
     match tokio::time::timeout(super::LOAD_TIMEOUT, loading).await {
-        Ok(Ok(signature)) => Ok(signature),
+        Ok(Ok(signature)) => {
+            if let (Some(before), Ok(Some(after))) = (before, measure().await) {
+                worker.measured(&key, after.since(&before, 0));
+            }
+            Ok(signature)
+        }
         Ok(Err(Loss::Job(super::protocol::JobError::Backend(error)))) => {
             Err(LoadLoss::Backend(error))
         }
@@ -540,8 +564,6 @@ pub fn in_memory(bytes: &[u8]) -> io::Result<OwnedFd> {
 
 #[cfg(test)]
 mod tests {
-    use std::num::NonZeroUsize;
-
     use super::*;
     use hospes_config::{BackendChoice, Isolation};
 

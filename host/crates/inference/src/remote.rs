@@ -20,7 +20,7 @@ use tokio::sync::{Notify, oneshot};
 
 use super::backend::BackendError;
 use super::figures::Figures;
-use super::graph::ComputeError;
+use super::graph::{ComputeError, Footprint};
 use super::protocol::{Done, Head, JobError, Layout, Offered, Order, Report, Setup, VERSION};
 use super::signature::ModelSignature;
 use super::strikes::{Blame, Culprit, Strikes};
@@ -70,14 +70,21 @@ pub struct Ready {
 pub struct Worker {
     inner: Arc<Inner>,
     ready: Ready,
-    /// Its loaded models with their numbers and signatures.
-    models: RwLock<HashMap<ModelKey, (u32, ModelSignature)>>,
+    models: RwLock<HashMap<ModelKey, Loaded>>,
     /// Locked while a model is loaded, so that only one loads at a time.
     pub(super) loading: tokio::sync::Mutex<()>,
     /// Models that are loading or queued. Concurrent users of a model share the load.
     loadings: Mutex<HashMap<ModelKey, Loading>>,
     users: Users,
     lines: Source,
+}
+
+/// A model that the worker has loaded.
+struct Loaded {
+    number: u32,
+    signature: ModelSignature,
+    /// `None` until it was measured.
+    footprint: Option<Footprint>,
 }
 
 /// A model's weights and its backend.
@@ -236,13 +243,27 @@ impl Worker {
     /// The number of a loaded model.
     pub(super) fn model(&self, key: &ModelKey) -> Option<u32> {
         let models = self.models.read().unwrap_or_else(PoisonError::into_inner);
-        models.get(key).map(|(model, _)| *model)
+        models.get(key).map(|loaded| loaded.number)
     }
 
     /// A loaded model's signature.
     pub(super) fn signature(&self, key: &ModelKey) -> Option<ModelSignature> {
         let models = self.models.read().unwrap_or_else(PoisonError::into_inner);
-        models.get(key).map(|(_, signature)| signature.clone())
+        models.get(key).map(|loaded| loaded.signature.clone())
+    }
+
+    /// The memory that a loaded model takes; `None` if it was not measured.
+    pub(super) fn footprint(&self, key: &ModelKey) -> Option<Footprint> {
+        let models = self.models.read().unwrap_or_else(PoisonError::into_inner);
+        models.get(key)?.footprint
+    }
+
+    /// Notes the memory that a loaded model takes.
+    pub(super) fn measured(&self, key: &ModelKey, footprint: Footprint) {
+        let mut models = self.models.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(loaded) = models.get_mut(key) {
+            loaded.footprint = Some(footprint);
+        }
     }
 
     /// Loads a model from a file of this size. Callers must hold [`Worker::loading`].
@@ -272,7 +293,9 @@ impl Worker {
         match answered.await {
             Ok(Ok(signature)) => {
                 let mut models = self.models.write().unwrap_or_else(PoisonError::into_inner);
-                models.insert(key, (model, signature.clone()));
+                let loaded =
+                    Loaded { number: model, signature: signature.clone(), footprint: None };
+                models.insert(key, loaded);
                 Ok(signature)
             }
             Ok(Err(error)) => Err(Loss::Job(JobError::Backend(error))),
@@ -284,7 +307,7 @@ impl Worker {
     /// Unloads a model.
     pub(super) fn unload(&self, key: &ModelKey) {
         let model = self.models.write().unwrap_or_else(PoisonError::into_inner).remove(key);
-        if let Some((model, _)) = model
+        if let Some(Loaded { number: model, .. }) = model
             && self.inner.control.send(&Order::Unload { model }, None).is_err()
         {
             self.inner.give_up();

@@ -1,7 +1,7 @@
 //! ONNX Runtime, the fastest backend. A worker loads its native library at start.
 //!
-//! The surprise: `ort` runs a session for one caller at a time, so a model has a session for each inference thread. The sessions share the
-//! weights that were packed for this processor.
+//! The surprise: `ort` runs a session for one caller at a time, so a model has a session for each inference thread. Each session holds the
+//! weights anew: the library shares only those that it maps from a file.
 
 #[expect(unsafe_code, reason = "`ort` has no byte strings; the library does")]
 mod strings;
@@ -17,7 +17,7 @@ use bytes::Bytes;
 use half::{bf16, f16};
 use ort::environment::{Environment, EnvironmentBuilder};
 use ort::logging::LogLevel;
-use ort::session::builder::{GraphOptimizationLevel, PrepackedWeights};
+use ort::session::builder::GraphOptimizationLevel;
 use ort::session::{RunOptions, Session, SessionInputValue, SessionInputs};
 use ort::value::{
     DynValue, Outlet, PrimitiveTensorElementType, TensorElementType, TensorRef, ValueType,
@@ -132,10 +132,9 @@ impl Backend for OnnxRuntime {
     fn load(&self, model: &[u8]) -> Result<Box<dyn Model>, BackendError> {
         // Checked again, because nothing else in a worker's process has checked the model.
         let facts = onnx::check(model).map_err(|error| BackendError::Failed(error.to_string()))?;
-        let weights = PrepackedWeights::new();
         let mut sessions = Vec::new();
         for _ in 0..self.threads.get() {
-            sessions.push(self.session(model, &weights).map_err(failed)?);
+            sessions.push(self.session(model).map_err(failed)?);
         }
         let session = sessions.first().ok_or(BackendError::Panicked)?;
         let (inputs, outputs) = (session.inputs().iter(), session.outputs().iter());
@@ -146,19 +145,18 @@ impl Backend for OnnxRuntime {
             outputs: outputs.map(|output| output_spec(output, &facts)).collect::<Result<_, _>>()?,
         };
         let sessions = sessions.into_iter().map(Mutex::new).collect();
-        Ok(Box::new(Loaded { sessions, next: AtomicUsize::new(0), signature, _weights: weights }))
+        Ok(Box::new(Loaded { sessions, next: AtomicUsize::new(0), signature }))
     }
 }
 
 impl OnnxRuntime {
     /// A session with one thread. The executor's threads use the cores, and do not wait for each other.
-    fn session(&self, model: &[u8], weights: &PrepackedWeights) -> ort::Result<Session> {
+    fn session(&self, model: &[u8]) -> ort::Result<Session> {
         Session::builder(&self.library.environment)?
             .with_optimization_level(GraphOptimizationLevel::All)?
             .with_intra_threads(1)?
             .with_inter_threads(1)?
             .with_intra_op_spinning(false)?
-            .with_prepacked_weights(weights)?
             .with_config_entry(FORMAT.0, FORMAT.1)?
             .with_config_entry(EXTERNAL_DATA.0, EXTERNAL_DATA.1)?
             .commit_from_memory(model)
@@ -171,8 +169,6 @@ struct Loaded {
     /// The session to try first.
     next: AtomicUsize,
     signature: ModelSignature,
-    /// Must outlive the sessions that use it. Fields are dropped in order.
-    _weights: PrepackedWeights,
 }
 
 impl Loaded {
