@@ -453,6 +453,11 @@ pub struct Inference {
     /// needs more fails, or ends its worker.
     #[serde(with = "units::size")]
     pub worker_memory_bytes_max: u64,
+    /// Disk space for models in the form that ONNX Runtime maps: optimised, with weights that all its sessions and processes share. They
+    /// are in `artefacts` in the data directory; the longest unused ones are removed first. Default `0`, which turns them off: each thread
+    /// then holds every weight anew. They have no effect on models in the host's own process (`isolation = "none"`).
+    #[serde(with = "units::size")]
+    pub artefact_bytes_max: u64,
     /// The workers' program: `hospes` of the same version. Default: the running one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub worker_program: Option<PathBuf>,
@@ -498,6 +503,7 @@ impl Default for Inference {
             batches: Batches::Account,
             workers_max: count(64),
             worker_memory_bytes_max: 4096 * MIB,
+            artefact_bytes_max: 0,
             worker_program: None,
         }
     }

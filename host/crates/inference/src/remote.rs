@@ -10,7 +10,7 @@ mod job;
 mod lease;
 
 use std::collections::{BTreeSet, HashMap};
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -21,7 +21,7 @@ use tokio::sync::{Notify, oneshot};
 use super::backend::BackendError;
 use super::figures::Figures;
 use super::graph::{ComputeError, Footprint};
-use super::protocol::{Done, Head, JobError, Layout, Offered, Order, Report, Setup, VERSION};
+use super::protocol::{Done, Form, Head, JobError, Layout, Offered, Order, Report, Setup, VERSION};
 use super::signature::ModelSignature;
 use super::strikes::{Blame, Culprit, Strikes};
 use super::windows::Windows;
@@ -30,6 +30,7 @@ use hospes_core::backend::BackendKind;
 use hospes_core::id::Digest;
 use hospes_telemetry::{Allowance, Source};
 use hospes_worker::channel::{Buffer, Received, Watched};
+use hospes_worker::files::Name;
 use hospes_worker::{
     ChannelError, Confinement, MemoryError, Process, Program, Role, Share, SharedMemory,
     SpawnError, Spawned,
@@ -266,6 +267,13 @@ impl Worker {
         }
     }
 
+    /// Gives the worker's backends a file by name.
+    pub(super) fn offer(&self, name: Name, file: BorrowedFd<'_>) {
+        if self.inner.control.send(&Order::Offer { name }, Some(file)).is_err() {
+            self.inner.give_up();
+        }
+    }
+
     /// Loads a model from a file of this size. Callers must hold [`Worker::loading`].
     ///
     /// # Errors
@@ -274,7 +282,7 @@ impl Worker {
         &self,
         key: ModelKey,
         culprit: &Culprit,
-        (file, bytes): (OwnedFd, u64),
+        (file, bytes, form): (OwnedFd, u64, Form),
     ) -> Result<ModelSignature, Loss> {
         let model = self.inner.next_model.fetch_add(1, Ordering::Relaxed);
         let (answer, answered) = oneshot::channel();
@@ -286,7 +294,7 @@ impl Worker {
             }
             state.loads.insert(model, (culprit.clone(), answer));
         }
-        let order = Order::Load { model, backend: key.1, bytes };
+        let order = Order::Load { model, backend: key.1, bytes, form };
         if self.inner.control.send(&order, Some(file.as_fd())).is_err() {
             self.inner.give_up();
         }

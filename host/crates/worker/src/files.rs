@@ -8,11 +8,13 @@ use std::ffi::{CStr, c_char, c_int, c_long, c_void};
 use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::sync::atomic::{AtomicI32, Ordering};
 
+use serde::{Deserialize, Serialize};
+
 /// The folder. The worker's system calls never see a real one of this name.
 pub const FOLDER: &str = "/hospes-files";
 
 /// A file in the folder.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Name {
     Model,
     Weights,

@@ -154,6 +154,16 @@ impl Drop for SharedMemory {
     }
 }
 
+/// Returns free memory of the C library's allocator to the system. Native libraries use it, and it keeps most of what they free.
+pub fn trim_heap() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: it takes no pointer, and locks what it changes.
+    #[expect(unsafe_code, reason = "the C library's allocator has no safe call")]
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
 struct View {
     memory: Arc<SharedMemory>,
     place: NonNull<u8>,
@@ -169,7 +179,6 @@ impl AsRef<[u8]> for View {
         debug_assert!(self.memory.bytes >= self.bytes);
         // SAFETY: `view` has checked the range, and the mapping lives as long as this. The host does not write into a window during its
         // computation.
-        // while a computation has it.
         #[expect(unsafe_code, reason = "the worker reads its inputs in place")]
         unsafe {
             std::slice::from_raw_parts(self.place.as_ptr(), self.bytes)
