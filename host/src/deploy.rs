@@ -103,6 +103,7 @@ pub async fn deploy(
     let publication = authorise(host, publisher, &bundle)?;
     let guest = compile(host, &publication, &bundle).await?;
     let models = Models::of(&publication, &bundle);
+    models.prepare(host).await;
     let graphs = models.load(host, None).await?;
     let trials = models.try_out(host, &graphs, &Backends::new()).await?;
     let (backends, joined) = (backends(&trials), joined(&trials));

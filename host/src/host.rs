@@ -43,7 +43,7 @@ pub use readiness::NotReady;
 use secrets::Secrets;
 pub use secrets::SecretsError;
 pub use settings::inference_settings;
-use settings::{body_limits, line, room, sandbox, uploads};
+use settings::{body_limits, hosts_inference, line, room, sandbox, uploads};
 pub use time::{FILE as TIME_FILE, read as time_known};
 
 /// How often an account may load and unload its models: a burst, then one per interval. Each adds a leaf to the log, which is kept in
@@ -54,11 +54,12 @@ const LOADS_EVERY: Duration = Duration::from_secs(30);
 /// The file of accounts, offers, agreements and other small records, in the data directory.
 pub const RECORDS: &str = "state.redb";
 
-/// The host's key file, and the folders of receipts, bundles and compiled code.
+/// The host's key file, and the folders of receipts, bundles, compiled code and optimised models.
 pub const KEY_FILE: &str = "host.pem";
 pub const RECEIPTS: &str = "receipts";
 pub const BUNDLES: &str = "bundles";
 pub const COMPILED: &str = "compiled";
+pub const ARTEFACTS: &str = "artefacts";
 
 /// Why a host failed to start.
 #[derive(Debug, thiserror::Error)]
@@ -169,7 +170,7 @@ impl Host {
             },
         )?;
         let remembered = known::check::<HostError>(&store, receipts.log())?;
-        let inference = inference_settings(&config);
+        let inference = hosts_inference(&config, &data, &secrets);
         let log_allowances = Arc::clone(&inference.allowances);
         let (uploads, spools) = uploads(&config);
         Ok(Self {

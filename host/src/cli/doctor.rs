@@ -116,6 +116,7 @@ const CHECKS: [(&str, Check); 13] = [
     ("records", data::records),
     ("clock", data::clock),
     ("runtime", machine::runtime),
+    ("artefacts", machine::artefacts),
     ("kernel", machine::kernel),
     ("limits", machine::limits),
     ("memory", machine::memory),

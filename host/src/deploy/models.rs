@@ -58,6 +58,13 @@ impl<'b> Models<'b> {
         }
     }
 
+    /// Makes the forms in which their weights are mapped, so that they are loaded from those.
+    pub(super) async fn prepare(&self, host: &Host) {
+        for model in &self.bundle.manifest().models {
+            host.inference.prepare(&self.source(host, model), placement(model)).await;
+        }
+    }
+
     /// Loads them, once per digest and publisher. `known` says what they took before.
     pub(super) async fn load(
         &self,

@@ -83,8 +83,8 @@ impl Secrets {
         Ok(token)
     }
 
-    /// Authenticates compiled code.
-    pub(super) fn cache_secret(&self) -> &[u8] {
+    /// Authenticates compiled code and optimised models.
+    pub(super) fn cache_secret(&self) -> &[u8; 32] {
         &self.cache_secret
     }
 }

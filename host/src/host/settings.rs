@@ -3,11 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::COMPILED;
 use super::secrets::Secrets;
+use super::{ARTEFACTS, COMPILED};
 use crate::admission::{BodyLimits, Footprint, Line, PerAccount, Room, Spools};
 use crate::config::{self, Config};
-use crate::inference::Settings;
+use crate::inference::{ArtefactSettings, Settings};
 use crate::sandbox::{Sandbox, SandboxError};
 use crate::telemetry::Allowances;
 
@@ -86,5 +86,15 @@ pub fn inference_settings(config: &Config) -> Settings {
         workers_max: inference.workers_max,
         worker_memory_bytes_max: inference.worker_memory_bytes_max,
         program: inference.worker_program.clone().into(),
+        artefacts: None,
     }
+}
+
+/// The same for a host, which keeps optimised models in its data directory.
+pub(super) fn hosts_inference(config: &Config, data: &Path, secrets: &Secrets) -> Settings {
+    let bytes_max = config.inference.artefact_bytes_max;
+    let folder = data.join(ARTEFACTS);
+    let secret = *secrets.cache_secret();
+    let artefacts = (bytes_max > 0).then_some(ArtefactSettings { folder, secret, bytes_max });
+    Settings { artefacts, ..inference_settings(config) }
 }

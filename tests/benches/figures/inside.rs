@@ -13,7 +13,7 @@ use hospes::config;
 use hospes::id::{CallId, Digest, FunctionName};
 use hospes::inference::{Caller, Meets};
 use hospes::receipt::{CallResult, ChainId, Commitment, Draft, Log, Salt};
-use hospes::sandbox::{CallContext, Declared, Graphs, Guest, Input, Sandbox};
+use hospes::sandbox::{CallContext, Declared, Entry, Graphs, Guest, Input, Sandbox};
 use hospes::stop::Stops;
 use hospes::telemetry::Allowance;
 use hospes::value::Value;
@@ -85,6 +85,7 @@ fn verified(bundle: &[u8]) -> VerifiedBundle {
 struct Ours {
     sandbox: Sandbox,
     guest: Guest,
+    entry: Entry,
     graphs: Graphs,
     tensor_bytes_max: usize,
 }
@@ -105,7 +106,8 @@ impl Ours {
         let guest = sandbox.compile(&acme, digest, bundle.component(), vec![declared]);
         let guest = runtime.block_on(guest).expect("it compiles");
         let tensor_bytes_max = config.inference.tensor_bytes_max.get();
-        Self { sandbox, guest, graphs: Graphs::default(), tensor_bytes_max }
+        let entry = guest.entry(&found.name).expect("it has this function");
+        Self { sandbox, guest, entry, graphs: Graphs::default(), tensor_bytes_max }
     }
 
     async fn call(&self, arguments: Vec<Value>) {
@@ -129,7 +131,7 @@ impl Ours {
         };
         let instance = self.sandbox.instantiate(&self.guest, &self.graphs, limits, context).await;
         let outcome =
-            instance.expect("a slot").run(self.guest.entry(0), Input::Values(arguments)).await;
+            instance.expect("a slot").run(self.entry.clone(), Input::Values(arguments)).await;
         outcome.result.expect("it answers");
     }
 }
@@ -245,6 +247,7 @@ fn draft() -> Draft {
         max: Some(1_000_000),
         rows: Some(1),
         tokens: None,
+        spoken: None,
         price: None,
         purpose: None,
         input: Commitment::of(&salt, "input", b"{}"),

@@ -9,6 +9,7 @@ use fuzz_targets::fuzz_target;
 
 mod admin;
 mod agreements;
+mod artefacts;
 mod back_offs;
 mod backup;
 mod bodies;

@@ -41,6 +41,7 @@ const HOMES: [(&str, &[&str]); 17] = [
             "sandbox/stream.rs",
             "worker/channel.rs",
             "worker/confine.rs",
+            "worker/files.rs",
             "worker/memory.rs",
             "worker/process.rs",
         ],

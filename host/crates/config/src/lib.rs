@@ -461,6 +461,11 @@ pub struct Inference {
     /// Memory mappings that loaded models and compiled plugins may have, all together: weights that are read from files take one a tensor.
     /// Default: half of what the kernel allows a process (`vm.max_map_count`).
     pub mappings_max: u64,
+    /// Disk space for models in the form that ONNX Runtime maps: optimised, with weights that all its sessions and processes share. They
+    /// are in `artefacts` in the data directory; the longest unused ones are removed first. Default `0`, which turns them off: each thread
+    /// then holds every weight anew. They have no effect on models in the host's own process (`isolation = "none"`).
+    #[serde(with = "units::size")]
+    pub artefact_bytes_max: u64,
     /// The workers' program: `hospes` of the same version. Default: the running one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub worker_program: Option<PathBuf>,
@@ -508,6 +513,7 @@ impl Default for Inference {
             worker_memory_bytes_max: 4096 * MIB,
             memory_bytes: (machine::memory_bytes() / 3 / MIB).max(1) * MIB,
             mappings_max: machine::mappings_max() / 2,
+            artefact_bytes_max: 0,
             worker_program: None,
         }
     }

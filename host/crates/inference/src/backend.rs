@@ -135,7 +135,19 @@ pub trait Backend: Send + Sync {
     ///
     /// # Errors
     /// [`BackendError`].
-    fn load(&self, model: &[u8]) -> Result<Box<dyn Model>, BackendError>;
+    fn load(&self, source: Source<'_>) -> Result<Box<dyn Model>, BackendError>;
+}
+
+/// What a backend loads.
+#[derive(Debug)]
+pub enum Source<'m> {
+    /// A publisher's model.
+    Model(&'m [u8]),
+    /// The same. The backend also writes it in its optimised form, and the weights as its kernels need them, to the two files of
+    /// [`hospes_worker::files`].
+    Written(&'m [u8]),
+    /// A model in its optimised form, whose weights the backend maps from the file of weights there.
+    Mapped { model: &'m [u8], signature: ModelSignature },
 }
 
 /// A loaded model.

@@ -88,6 +88,17 @@ impl ComputeError {
     }
 }
 
+/// The memory that a loaded model takes, without what its computations allocate.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Held {
+    /// Bytes that only its process has. They are free after it was unloaded.
+    pub private_bytes: u64,
+    /// Bytes of its weights in a memory file that all processes share. They are free when no process has the model loaded.
+    pub shared_bytes: u64,
+    /// Mappings in its process's address space. The kernel limits them for each process (`vm.max_map_count`).
+    pub mappings: u64,
+}
+
 /// A loaded model, shared by all its callers.
 pub struct Graph {
     place: Place,
@@ -102,7 +113,6 @@ pub(super) struct Known {
     pub(super) kind: BackendKind,
     pub(super) facts: ModelFacts,
     pub(super) tensor_bytes_max: usize,
-    pub(super) footprint: Footprint,
 }
 
 enum Place {
@@ -118,6 +128,7 @@ enum Place {
 /// What a thread of this process needs to compute.
 struct Work {
     model: Box<dyn Model>,
+    held: Held,
     pace: Pace,
 }
 
@@ -128,8 +139,12 @@ impl Graph {
     }
 
     /// A model that runs in this process.
-    pub(super) fn here(model: Box<dyn Model>, executor: Arc<Executor>, known: Known) -> Self {
-        let work = Arc::new(Work { model, pace: Pace::default() });
+    pub(super) fn here(
+        (model, held): (Box<dyn Model>, Held),
+        executor: Arc<Executor>,
+        known: Known,
+    ) -> Self {
+        let work = Arc::new(Work { model, held, pace: Pace::default() });
         let bounded = known.facts.is_bounded();
         let place = Place::Here { work, executor, bounded };
         Self { place, known, paces: Paces::default(), room: None }
@@ -145,9 +160,10 @@ impl Graph {
         self
     }
 
-    /// What it takes while it is loaded: an estimate by its file's size.
+    /// What it takes of the room for loaded models: all that it holds.
     pub fn footprint(&self) -> Footprint {
-        self.known.footprint
+        let Held { private_bytes, shared_bytes, mappings } = self.held();
+        Footprint { bytes: private_bytes.saturating_add(shared_bytes), mappings }
     }
 
     /// The model's signature.
@@ -179,6 +195,14 @@ impl Graph {
     /// The backend that runs it.
     pub fn backend(&self) -> BackendKind {
         self.known.kind
+    }
+
+    /// The memory that it holds.
+    pub fn held(&self) -> Held {
+        match &self.place {
+            Place::Remote(model) => model.held(),
+            Place::Here { work, .. } => work.held,
+        }
     }
 
     /// Its operators.

@@ -4,10 +4,12 @@
 //! types and sizes before a backend sees them. The surprise: models of publishers that the operator trusts may run in the host's process.
 //! A bounded and quick model then runs on the caller's thread.
 
+mod artefacts;
 pub mod backend;
 mod batch;
 mod executor;
 mod figures;
+mod footprint;
 mod graph;
 mod language;
 mod paces;
@@ -15,6 +17,7 @@ mod pool;
 pub mod protocol;
 mod remote;
 pub mod runtime;
+mod samples;
 mod seats;
 mod signature;
 mod strikes;
@@ -31,16 +34,18 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
-use backend::{Backend, BackendError, Model, Needs, Row, TABLE, row};
+use artefacts::{Artefacts, Found, Mapped, Subject};
+use backend::{Backend, BackendError, Model, Needs, Row, Source, TABLE, row};
 use bytes::Bytes;
 use executor::Executor;
 use graph::Known;
 use pool::{Group, Pool, RemoteModel, Together};
 
+pub use artefacts::ArtefactSettings;
 pub use backend::{BackendStatus, Call, Placement};
 pub use batch::Meets;
 pub use figures::QueueFigures;
-pub use graph::{ComputeError, ErrorClass, Graph, WORKERS_WAIT};
+pub use graph::{ComputeError, ErrorClass, Graph, Held, WORKERS_WAIT};
 pub use language::{Pieces, PrefixScope, Sequence, Speaker, Tokens};
 pub use pool::in_memory as file_in_memory;
 pub use remote::WorkerStartError;
@@ -88,6 +93,8 @@ pub struct Settings {
     pub program: Program,
     /// How much the workers of a publisher may log.
     pub allowances: Arc<Allowances>,
+    /// Where optimised models with mapped weights are kept. `None` if all models are loaded from their own files.
+    pub artefacts: Option<ArtefactSettings>,
 }
 
 impl Settings {
@@ -229,6 +236,8 @@ pub struct Inference {
     here: [OnceLock<Result<Arc<dyn Backend>, BackendError>>; TABLE.len()],
     status: Vec<BackendStatus>,
     confinement: Confinement,
+    /// `None` if they are off; or why they cannot be used.
+    artefacts: Option<Result<Arc<Artefacts>, String>>,
     loaded: Mutex<HashMap<Key, Slot>>,
 }
 
@@ -274,6 +283,10 @@ impl Inference {
         for missing in &confinement.missing {
             tracing::warn!(%missing, "workers are confined less than they could be");
         }
+        let artefacts = artefacts(&settings, &status, &confinement, &pool);
+        if let Some(Err(why)) = &artefacts {
+            tracing::warn!(%why, "every session of a model holds its weights anew");
+        }
         Ok(Self {
             settings,
             pool,
@@ -281,6 +294,7 @@ impl Inference {
             here: Default::default(),
             status,
             confinement,
+            artefacts,
             loaded: Mutex::default(),
         })
     }
@@ -351,17 +365,17 @@ impl Inference {
             return Ok(graph);
         }
         let facts = walk(source.bytes.clone(), kind).await?;
-        let (tensor_bytes_max, footprint) =
-            (self.settings.tensor_bytes_max.get(), self.estimate(source.bytes.len() as u64));
-        let known = Known { kind, facts, tensor_bytes_max, footprint };
+        let known = Known { kind, facts, tensor_bytes_max: self.settings.tensor_bytes_max.get() };
         let graph = match &key.0 {
             Place::Worker(together) => {
                 let group = self.pool.group(together.clone());
-                Graph::remote(RemoteModel::load(group, source, kind).await?, known)
+                let mapped = self.mapped(&source, kind, &known.facts).await;
+                Graph::remote(RemoteModel::load(group, source, kind, mapped).await?, known)
             }
             Place::Here => {
+                let held = footprint::estimate(source.bytes.len(), self.settings.threads);
                 let model = self.load_here(source, kind).await?;
-                Graph::here(model, Arc::clone(self.executor()?), known)
+                Graph::here((model, held), Arc::clone(self.executor()?), known)
             }
         };
         let graph = Arc::new(graph.within(room));
@@ -405,6 +419,50 @@ impl Inference {
         }
     }
 
+    /// What a model is loaded from instead of its own file. If that can be made, it is, for the next time.
+    async fn mapped(
+        &self,
+        source: &ModelSource,
+        kind: BackendKind,
+        facts: &ModelFacts,
+    ) -> Option<Mapped> {
+        let artefacts = self.artefacts_for(kind)?;
+        match artefacts.find(source).await {
+            Found::Ready(mapped) => Some(mapped),
+            Found::Plain => None,
+            Found::Missing(_) => {
+                let (artefacts, source) = (Arc::clone(artefacts), source.clone());
+                let (facts, tensor_bytes_max) = (facts.clone(), self.settings.tensor_bytes_max);
+                tokio::spawn(async move {
+                    let subject = Subject::of(source, kind, &facts, tensor_bytes_max.get()).await;
+                    artefacts.make(subject).await;
+                });
+                None
+            }
+        }
+    }
+
+    /// Makes what a model is loaded from in little memory and time, unless it exists. Whatever fails, the model can be loaded.
+    pub async fn prepare(&self, source: &ModelSource, placement: Placement) {
+        let Ok(kind) = self.choose(placement) else { return };
+        let Some(artefacts) = self.artefacts_for(kind) else { return };
+        if !matches!(self.place(source, kind), Place::Worker(_)) {
+            return;
+        }
+        if !matches!(artefacts.find(source).await, Found::Missing(_)) {
+            return;
+        }
+        // A model that is refused is refused when it is loaded.
+        let Ok(facts) = walk(source.bytes.clone(), kind).await else { return };
+        let tensor_bytes_max = self.settings.tensor_bytes_max.get();
+        artefacts.make(Subject::of(source.clone(), kind, &facts, tensor_bytes_max).await).await;
+    }
+
+    fn artefacts_for(&self, kind: BackendKind) -> Option<&Arc<Artefacts>> {
+        let artefacts = self.artefacts.as_ref()?.as_ref().ok()?;
+        (kind == BackendKind::Onnxruntime).then_some(artefacts)
+    }
+
     fn slot(&self, key: &Key) -> Slot {
         let mut slots = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
         // If nobody else holds the model, it is not loading.
@@ -437,10 +495,9 @@ impl Inference {
             tried => return tried,
         };
         let (kind, facts) = (graph.backend(), graph.facts().clone());
-        let (tensor_bytes_max, footprint) = (graph.tensor_bytes_max(), graph.footprint());
-        let known = Known { kind, facts, tensor_bytes_max, footprint };
+        let known = Known { kind, facts, tensor_bytes_max: graph.tensor_bytes_max() };
         let group = self.pool.group(Together::Model(publisher, source.digest));
-        let loading = RemoteModel::load(group, source, kind);
+        let loading = RemoteModel::load(group, source, kind, None);
         match tokio::time::timeout_at(time.until().into(), loading).await {
             Ok(Ok(model)) => {
                 let graph = Graph::remote(model, known);
@@ -477,7 +534,8 @@ impl Inference {
         let open = || (row(kind).open)(&self.settings.needs());
         let backend = self.here[kind as usize].get_or_init(open).clone();
         let backend = backend.map_err(|source| LoadError::Backend { kind, source })?;
-        let loading = tokio::task::spawn_blocking(move || backend.load(&source.bytes));
+        let loading =
+            tokio::task::spawn_blocking(move || backend.load(Source::Model(&source.bytes)));
         match tokio::time::timeout(LOAD_TIMEOUT, loading).await {
             Ok(Ok(model)) => model.map_err(|source| LoadError::Backend { kind, source }),
             Ok(Err(_panic)) => Err(LoadError::Panicked { kind }),
@@ -535,6 +593,24 @@ impl Inference {
             None => Err(LoadError::Unusable { kind, reason: "workers do not have it".into() }),
         }
     }
+}
+
+/// The artefacts, or why they cannot be used; `None` if the settings have none.
+fn artefacts(
+    settings: &Settings,
+    status: &[BackendStatus],
+    confinement: &Confinement,
+    pool: &Arc<Pool>,
+) -> Option<Result<Arc<Artefacts>, String>> {
+    let wanted = settings.artefacts.clone()?;
+    let status = status.iter().find(|status| status.kind == BackendKind::Onnxruntime);
+    // Its description is the library's path. Without the library, the log says so already.
+    let library = PathBuf::from(status?.usable.as_ref().ok()?);
+    // Without the filter, a worker's library would look for a real file.
+    if let Some(missing) = confinement.missing.iter().find(|step| step.starts_with("seccomp")) {
+        return Some(Err(missing.clone()));
+    }
+    Some(Artefacts::open(wanted, library, Arc::clone(pool)).map(Arc::new))
 }
 
 /// Checks a model before a backend sees it.

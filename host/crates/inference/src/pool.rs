@@ -5,12 +5,11 @@
 //! the next call starts another one and loads its model again. A spare worker has the libraries loaded, so starting takes no longer than
 //! loading the models.
 
+mod load;
 mod spare;
 
 use std::collections::HashMap;
-use std::fs::File;
-use std::io::{self, Seek as _, Write as _};
-use std::os::fd::OwnedFd;
+use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
@@ -19,13 +18,16 @@ use arc_swap::ArcSwapOption;
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Shared};
 
+use super::artefacts::Mapped;
 use super::backend::Call;
 use super::figures::Figures;
+use super::footprint;
+use super::graph::Held;
 use super::protocol::{Layout, Setup, VERSION};
-use super::remote::{Lease, LoadLoss, Loading, Loss, ModelKey, RemoteError, Task, Worker};
+use super::remote::{Lease, LoadLoss, ModelKey, RemoteError, Task, Worker};
 use super::seats::{Seat, Seats};
 use super::signature::ModelSignature;
-use super::strikes::{Culprit, Owned, Strikes};
+use super::strikes::{Culprit, Strikes};
 use super::{Caller, ComputeError, LoadError, ModelSource, Settings};
 use hospes_admission::{Late, Wish};
 use hospes_core::backend::BackendKind;
@@ -33,6 +35,8 @@ use hospes_core::id::{AccountName, Digest};
 use hospes_core::tensor::Tensor;
 use hospes_telemetry::Allowances;
 use hospes_worker::{Limits, Program};
+pub use load::in_memory;
+use load::{Content, loading, owned};
 use spare::Spare;
 
 /// Jobs per worker thread: one running, and one queued so that the thread does not wait for the next job.
@@ -55,6 +59,7 @@ pub(super) enum Together {
 pub(super) struct Pool {
     program: Program,
     setup: Setup,
+    threads: NonZeroUsize,
     workers_max: usize,
     /// One place per possible worker.
     seats: Arc<Seats>,
@@ -87,6 +92,7 @@ impl Pool {
         Self {
             program: settings.program.clone(),
             setup,
+            threads: settings.threads,
             workers_max: settings.workers_max.get(),
             seats: Seats::new(settings.workers_max.get()),
             began: Instant::now(),
@@ -324,12 +330,22 @@ impl Drop for Wanted {
 pub(super) struct RemoteModel {
     wanted: Wanted,
     source: ModelSource,
+    /// What is loaded instead of the source, as long as that works.
+    mapped: ArcSwapOption<Mapped>,
     pub(super) signature: ModelSignature,
     /// The axis along which computations are joined, and one more; zero if they are not.
     joins: AtomicU64,
+    /// For an answer after its worker has ended.
+    estimated: Held,
 }
 
 impl RemoteModel {
+    /// The memory that it takes in its worker, as it was measured when it was loaded.
+    pub(super) fn held(&self) -> Held {
+        let worker = self.wanted.group.current();
+        worker.and_then(|worker| worker.held(&self.wanted.key)).unwrap_or(self.estimated)
+    }
+
     /// Whether its worker is alive, or can be started according to the last attempt.
     pub(super) fn has_worker(&self) -> bool {
         self.wanted.group.current().is_some() || !self.wanted.group.pool.starts_none()
@@ -340,6 +356,7 @@ impl RemoteModel {
         group: Arc<Group>,
         source: ModelSource,
         kind: BackendKind,
+        mapped: Option<Mapped>,
     ) -> Result<Self, LoadError> {
         let failed = |loss| match loss {
             LoadLoss::Backend(source) => LoadError::Backend { kind, source },
@@ -354,6 +371,7 @@ impl RemoteModel {
             return Err(LoadError::BackedOff { wait });
         }
         let wanted = Wanted::new(group, (source.digest, kind));
+        let mut mapped = mapped;
         let mut loaded = Err(LoadLoss::Bystander);
         for _ in 0..TRIES {
             let worker = match wanted.group.lease().await {
@@ -362,14 +380,27 @@ impl RemoteModel {
                 Err(ComputeError::Lost { how }) => return Err(failed(LoadLoss::Lost(how))),
                 Err(error) => return Err(failed(LoadLoss::Lost(error.to_string()))),
             };
-            loaded = loading(&wanted, &worker, &source, Some(source.bytes.clone())).await;
-            if !matches!(loaded, Err(LoadLoss::Bystander)) {
-                break;
+            let content = Content {
+                source: source.clone(),
+                bytes: Some(source.bytes.clone()),
+                artefact: mapped.as_ref().map(Mapped::artefact),
+            };
+            loaded = loading(&wanted, &worker, content).await;
+            match (&loaded, mapped.take()) {
+                (Err(LoadLoss::Bystander), kept) => mapped = kept,
+                (Err(loss), Some(failed)) => failed.give_up(loss).await,
+                (_, kept) => {
+                    mapped = kept;
+                    break;
+                }
             }
         }
         let signature = loaded.map_err(failed)?;
-        let source = source.without_bytes();
-        Ok(Self { wanted, source, signature, joins: AtomicU64::new(0) })
+        let threads = wanted.group.pool.threads;
+        let estimated = footprint::estimate(source.bytes.len(), threads);
+        let mapped = ArcSwapOption::from_pointee(mapped);
+        let (source, joins) = (source.without_bytes(), AtomicU64::new(0));
+        Ok(Self { wanted, source, mapped, signature, joins, estimated })
     }
 
     /// Whether its group has a worker or would get one now.
@@ -433,7 +464,18 @@ impl RemoteModel {
 
     /// Loads the model into a new worker; `None` if that worker has ended too.
     async fn load_again(&self, worker: &Lease) -> Result<Option<u32>, ComputeError> {
-        match loading(&self.wanted, worker, &self.source, None).await {
+        let mapped = self.mapped.load_full();
+        let artefact = mapped.as_deref().map(Mapped::artefact);
+        let content = Content { source: self.source.clone(), bytes: None, artefact };
+        let loaded = loading(&self.wanted, worker, content).await;
+        if let (Err(loss), Some(failed)) = (&loaded, &mapped)
+            && !matches!(loss, LoadLoss::Bystander)
+        {
+            failed.give_up(loss).await;
+            self.mapped.store(None);
+            return Ok(None);
+        }
+        match loaded {
             Ok(signature) if signature == self.signature => Ok(worker.model(&self.wanted.key)),
             Ok(_other) => {
                 let how = "loading the model as another one";
@@ -449,99 +491,8 @@ impl RemoteModel {
     }
 }
 
-fn owned(source: &ModelSource) -> Owned {
-    Owned { publisher: source.publisher.clone(), model: source.digest }
-}
-
-/// Loads a model into a worker, unless it is loaded or loading. If the caller leaves, loading continues, so that an impatient caller loses
-/// only its own call.
-fn loading(
-    wanted: &Wanted,
-    worker: &Lease,
-    source: &ModelSource,
-    bytes: Option<bytes::Bytes>,
-) -> Loading {
-    let key = wanted.key;
-    let mut loadings = worker.loadings();
-    if let Some(loading) = loadings.get(&key) {
-        return loading.clone();
-    }
-    if let Some(signature) = worker.signature(&key) {
-        return std::future::ready(Ok(signature)).boxed().shared();
-    }
-    let (group, worker) = (Arc::clone(&wanted.group), worker.clone());
-    let source = source.clone();
-    let loaded = tokio::spawn(async move {
-        let loaded = load(&group, &worker, source, (key.1, bytes)).await;
-        worker.loadings().remove(&key);
-        // If all users have left meanwhile, the model is unloaded again.
-        let wanted = group.wanted();
-        if !wanted.contains_key(&key) {
-            worker.unload(&key);
-        }
-        drop(wanted);
-        loaded
-    });
-    let loaded =
-        async move { loaded.await.unwrap_or_else(|panic| Err(LoadLoss::Lost(panic.to_string()))) };
-    let loading = loaded.boxed().shared();
-    loadings.insert(key, loading.clone());
-    loading
-}
-
-/// Loads a model into a worker.
-async fn load(
-    group: &Group,
-    worker: &Worker,
-    source: ModelSource,
-    (kind, bytes): (BackendKind, Option<bytes::Bytes>),
-) -> Result<ModelSignature, LoadLoss> {
-    let culprit = Culprit::loading(owned(&source));
-    let _loading = worker.loading.lock().await;
-    let alone = group.pool.strikes.standing(&culprit).alone;
-    // Loading may take long, so other jobs run meanwhile, unless the model is a suspect.
-    let _company = if alone { Some(worker.company(true).await) } else { None };
-    let lost = |why: &dyn std::fmt::Display| LoadLoss::Lost(why.to_string());
-    let reopen = Arc::clone(&source.reopen);
-    let opened = tokio::task::spawn_blocking(move || match bytes {
-        Some(bytes) => in_memory(&bytes),
-        None => reopen(),
-    });
-    let opened = opened.await.unwrap_or_else(|panic| Err(io::Error::other(panic)));
-    let file = opened.map_err(|error| lost(&error))?;
-    let size = rustix::fs::fstat(&file).map_err(|error| lost(&error))?.st_size;
-    let size = u64::try_from(size).unwrap_or_default();
-    let loading = worker.load((source.digest, kind), &culprit, (file, size));
-    match tokio::time::timeout(super::LOAD_TIMEOUT, loading).await {
-        Ok(Ok(signature)) => Ok(signature),
-        Ok(Err(Loss::Job(super::protocol::JobError::Backend(error)))) => {
-            Err(LoadLoss::Backend(error))
-        }
-        Ok(Err(Loss::Job(_))) => Err(LoadLoss::Lost("a malformed answer".into())),
-        Ok(Err(Loss::Ended(how))) => Err(LoadLoss::Lost(how.to_string())),
-        Ok(Err(Loss::Bystander)) => Err(LoadLoss::Bystander),
-        Err(_elapsed) => {
-            worker.end_for(&culprit, "not loading the model in time");
-            Err(LoadLoss::Timeout)
-        }
-    }
-}
-
-/// A memory file from which a worker reads a model that is not on disk yet.
-///
-/// # Errors
-/// If the system cannot create a memory file.
-pub fn in_memory(bytes: &[u8]) -> io::Result<OwnedFd> {
-    let mut file = File::from(rustix::fs::memfd_create("model", rustix::fs::MemfdFlags::CLOEXEC)?);
-    file.write_all(bytes)?;
-    file.rewind()?;
-    Ok(file.into())
-}
-
 #[cfg(test)]
 mod tests {
-    use std::num::NonZeroUsize;
-
     use super::*;
     use hospes_config::{BackendChoice, Isolation};
 
@@ -560,6 +511,7 @@ mod tests {
             worker_memory_bytes_max: 1 << 30,
             program: Program::File("/bin/sleep".into()),
             allowances: Arc::new(Allowances::new(1 << 20)),
+            artefacts: None,
         }
     }
 

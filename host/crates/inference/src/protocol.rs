@@ -1,4 +1,4 @@
-//! The protocol between a host and an inference worker. Version 5.
+//! The protocol between a host and an inference worker. Version 6.
 //!
 //! There are two connections. Messages are packets in [postcard](https://postcard.jamesmunns.com/wire-format) encoding.
 //!
@@ -24,10 +24,11 @@ use super::signature::ModelSignature;
 use hospes_core::backend::BackendKind;
 use hospes_core::id::CallId;
 use hospes_core::tensor::{DataType, Tensor};
+use hospes_worker::files::Name;
 use hospes_worker::{Confinement, Limits};
 
 /// Host and worker must have the same version.
-pub const VERSION: u32 = 5;
+pub const VERSION: u32 = 6;
 
 /// Alignment of tensors in bytes: enough for every element type.
 const ALIGNMENT: usize = 64;
@@ -44,13 +45,26 @@ pub enum Order {
     /// The first message. The file of the shared memory comes with it.
     Setup(Setup),
     /// Loads a model from the file that comes with this message.
-    Load { model: u32, backend: BackendKind, bytes: u64 },
+    Load { model: u32, backend: BackendKind, bytes: u64, form: Form },
+    /// Gives the backend's library the file that comes with this message, by this name.
+    Offer { name: Name },
     /// Unloads a model after its running jobs have ended.
     Unload { model: u32 },
     /// Stops a job that was sent before, in this window. If it has not begun, the worker skips it.
     Cancel { job: u64, window: u32 },
     /// A job in a window for newcomers.
     First(Job),
+}
+
+/// What a model's file contains.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Form {
+    /// A publisher's model.
+    Model,
+    /// The same. The backend also writes it in its optimised form to the files that were offered.
+    Written,
+    /// The weights that the backend maps, and after so many bytes the model's signature and its optimised form.
+    Mapped { weights_bytes: u64 },
 }
 
 /// A worker's settings.

@@ -10,7 +10,7 @@ mod job;
 mod lease;
 
 use std::collections::{BTreeSet, HashMap};
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -20,8 +20,8 @@ use tokio::sync::{Notify, oneshot};
 
 use super::backend::BackendError;
 use super::figures::Figures;
-use super::graph::ComputeError;
-use super::protocol::{Done, Head, JobError, Layout, Offered, Order, Report, Setup, VERSION};
+use super::graph::{ComputeError, Held};
+use super::protocol::{Done, Form, Head, JobError, Layout, Offered, Order, Report, Setup, VERSION};
 use super::signature::ModelSignature;
 use super::strikes::{Blame, Culprit, Strikes};
 use super::windows::Windows;
@@ -30,6 +30,7 @@ use hospes_core::backend::BackendKind;
 use hospes_core::id::Digest;
 use hospes_telemetry::{Allowance, Source};
 use hospes_worker::channel::{Buffer, Received, Watched};
+use hospes_worker::files::Name;
 use hospes_worker::{
     ChannelError, Confinement, MemoryError, Process, Program, Role, Share, SharedMemory,
     SpawnError, Spawned,
@@ -70,14 +71,21 @@ pub struct Ready {
 pub struct Worker {
     inner: Arc<Inner>,
     ready: Ready,
-    /// Its loaded models with their numbers and signatures.
-    models: RwLock<HashMap<ModelKey, (u32, ModelSignature)>>,
+    models: RwLock<HashMap<ModelKey, Loaded>>,
     /// Locked while a model is loaded, so that only one loads at a time.
     pub(super) loading: tokio::sync::Mutex<()>,
     /// Models that are loading or queued. Concurrent users of a model share the load.
     loadings: Mutex<HashMap<ModelKey, Loading>>,
     users: Users,
     lines: Source,
+}
+
+/// A model that the worker has loaded.
+struct Loaded {
+    number: u32,
+    signature: ModelSignature,
+    /// `None` until it was measured.
+    held: Option<Held>,
 }
 
 /// A model's weights and its backend.
@@ -236,13 +244,34 @@ impl Worker {
     /// The number of a loaded model.
     pub(super) fn model(&self, key: &ModelKey) -> Option<u32> {
         let models = self.models.read().unwrap_or_else(PoisonError::into_inner);
-        models.get(key).map(|(model, _)| *model)
+        models.get(key).map(|loaded| loaded.number)
     }
 
     /// A loaded model's signature.
     pub(super) fn signature(&self, key: &ModelKey) -> Option<ModelSignature> {
         let models = self.models.read().unwrap_or_else(PoisonError::into_inner);
-        models.get(key).map(|(_, signature)| signature.clone())
+        models.get(key).map(|loaded| loaded.signature.clone())
+    }
+
+    /// The memory that a loaded model takes; `None` if it was not measured.
+    pub(super) fn held(&self, key: &ModelKey) -> Option<Held> {
+        let models = self.models.read().unwrap_or_else(PoisonError::into_inner);
+        models.get(key)?.held
+    }
+
+    /// Notes the memory that a loaded model takes.
+    pub(super) fn measured(&self, key: &ModelKey, held: Held) {
+        let mut models = self.models.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(loaded) = models.get_mut(key) {
+            loaded.held = Some(held);
+        }
+    }
+
+    /// Gives the worker's backends a file by name.
+    pub(super) fn offer(&self, name: Name, file: BorrowedFd<'_>) {
+        if self.inner.control.send(&Order::Offer { name }, Some(file)).is_err() {
+            self.inner.give_up();
+        }
     }
 
     /// Loads a model from a file of this size. Callers must hold [`Worker::loading`].
@@ -253,7 +282,7 @@ impl Worker {
         &self,
         key: ModelKey,
         culprit: &Culprit,
-        (file, bytes): (OwnedFd, u64),
+        (file, bytes, form): (OwnedFd, u64, Form),
     ) -> Result<ModelSignature, Loss> {
         let model = self.inner.next_model.fetch_add(1, Ordering::Relaxed);
         let (answer, answered) = oneshot::channel();
@@ -265,14 +294,15 @@ impl Worker {
             }
             state.loads.insert(model, (culprit.clone(), answer));
         }
-        let order = Order::Load { model, backend: key.1, bytes };
+        let order = Order::Load { model, backend: key.1, bytes, form };
         if self.inner.control.send(&order, Some(file.as_fd())).is_err() {
             self.inner.give_up();
         }
         match answered.await {
             Ok(Ok(signature)) => {
                 let mut models = self.models.write().unwrap_or_else(PoisonError::into_inner);
-                models.insert(key, (model, signature.clone()));
+                let loaded = Loaded { number: model, signature: signature.clone(), held: None };
+                models.insert(key, loaded);
                 Ok(signature)
             }
             Ok(Err(error)) => Err(Loss::Job(JobError::Backend(error))),
@@ -284,7 +314,7 @@ impl Worker {
     /// Unloads a model.
     pub(super) fn unload(&self, key: &ModelKey) {
         let model = self.models.write().unwrap_or_else(PoisonError::into_inner).remove(key);
-        if let Some((model, _)) = model
+        if let Some(Loaded { number: model, .. }) = model
             && self.inner.control.send(&Order::Unload { model }, None).is_err()
         {
             self.inner.give_up();

@@ -7,34 +7,16 @@ mod join;
 
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-
 pub use join::Joined;
 
 use super::backend::{BackendError, Call};
 use super::graph::{ComputeError, ErrorClass, Graph};
-use super::signature::TensorSpec;
-use hospes_core::tensor::{self, DataType, RANK_MAX, Tensor, TensorError, pack_strings};
-use hospes_onnx::{Accepted, CATEGORY_BYTES_MAX, Category};
-
-/// The attempts, in order: the size of open dimensions, and the content of the elements.
-const ATTEMPTS: [(usize, Fill); 6] = [
-    (1, Fill::Ones),
-    (1, Fill::Zeros),
-    (2, Fill::Places),
-    (3, Fill::Ones),
-    (16, Fill::Places),
-    (512, Fill::Ones),
-];
+use super::samples::{ATTEMPTS, Samples};
+use hospes_core::tensor::{Tensor, TensorError};
+use hospes_onnx::Accepted;
 
 /// The reason for a model that was not run.
 pub(super) const NO_TIME: &str = "there was no time left for it";
-
-/// Maximum input bytes of every attempt except the one with the fewest elements.
-const LARGE_BYTES_MAX: usize = 16 << 20;
-
-/// Most columns of an input that gets categories which the model lists. Wider ones get generated elements only.
-const ACCEPTED_COLUMNS_MAX: usize = 4096;
 
 /// The time limit for all models of a bundle, as a multiple of the limit for one model.
 const MODELS_FACTOR: u32 = 2;
@@ -68,15 +50,6 @@ impl TrialTime {
         let whole = Instant::now() + self.each;
         ModelTime { until: whole.min(self.until), is_whole: whole <= self.until }
     }
-}
-
-/// The content of elements.
-#[derive(Debug, Clone, Copy)]
-enum Fill {
-    Zeros,
-    Ones,
-    /// The index of the input, so that the end of a range is after its start.
-    Places,
 }
 
 /// The outcome of a trial that does not reject the model.
@@ -170,12 +143,17 @@ impl Candidate<'_> {
         lost_max: usize,
     ) -> Result<Trial, TrialError> {
         let one = time.of_one();
+        let samples = Samples {
+            signature: self.graph.signature(),
+            tensor_bytes_max: self.graph.tensor_bytes_max(),
+            accepted: self.accepted,
+        };
         let (mut errors, mut lost) = (Vec::<ComputeError>::new(), Lost::default());
         for (attempt, (size, fill)) in ATTEMPTS.into_iter().enumerate() {
             if attempt > lost.times && self.has_no_inputs() {
                 break;
             }
-            let Some(inputs) = self.invent(size, fill, attempt == 0)? else { continue };
+            let Some(inputs) = samples.invent(size, fill, attempt == 0)? else { continue };
             let tried = match self.attempt(&inputs, one.until).await {
                 // A model that crashes in the timed run is tried with further inputs.
                 Some(Ok(())) => match self.time(&inputs, one.until).await {
@@ -259,129 +237,5 @@ impl Candidate<'_> {
             Some(Err(error)) => not_again(&format!(": {error}")),
             None => not_again(" in time"),
         })
-    }
-
-    /// Inputs of this kind; `None` if they would be large and are not required.
-    fn invent(
-        &self,
-        open: usize,
-        fill: Fill,
-        is_first: bool,
-    ) -> Result<Option<Vec<(String, Tensor)>>, TrialError> {
-        let mut bytes = 0_usize;
-        let mut inputs = Vec::new();
-        for (place, spec) in self.graph.signature().required().enumerate() {
-            let shape = smallest(spec, open);
-            if shape.len() > RANK_MAX {
-                return Err(TensorError::Rank { rank: shape.len() }.into());
-            }
-            let elements =
-                tensor::count(&shape).ok_or_else(|| TensorError::Shape { shape: shape.clone() })?;
-            bytes =
-                bytes.saturating_add(elements.saturating_mul(spec.data_type.size().unwrap_or(5)));
-            if bytes > self.graph.tensor_bytes_max() {
-                let (what, max) = ("inputs", self.graph.tensor_bytes_max());
-                let error = ComputeError::TooLarge { what, bytes, max };
-                return if is_first { Err(TrialError::Fails(error)) } else { Ok(None) };
-            }
-            if bytes > LARGE_BYTES_MAX && !is_first {
-                return Ok(None);
-            }
-            let number = match fill {
-                Fill::Zeros => 0,
-                Fill::Ones => 1,
-                Fill::Places => u8::try_from(place).unwrap_or(u8::MAX),
-            };
-            let mut values = self.accepted.iter().filter(|one| one.input == spec.name).peekable();
-            let width = shape.last().copied().unwrap_or(1);
-            // Texts make an input longer than its elements say, and the host holds it.
-            let is_small = (1..=ACCEPTED_COLUMNS_MAX).contains(&width)
-                && elements.saturating_mul(CATEGORY_BYTES_MAX) <= LARGE_BYTES_MAX;
-            let data = if is_small && values.peek().is_some() {
-                with_accepted(spec.data_type, number, elements, width, values)
-            } else {
-                elements_of(spec.data_type, number, elements)
-            };
-            inputs.push((spec.name.clone(), Tensor::new(spec.data_type, shape, data)?));
-        }
-        Ok(Some(inputs))
-    }
-}
-
-fn smallest(spec: &TensorSpec, open: usize) -> Vec<usize> {
-    match &spec.shape {
-        Some(sizes) => sizes.iter().map(|size| size.unwrap_or(open)).collect(),
-        None => vec![open],
-    }
-}
-
-/// The bytes of this many elements with this value.
-fn elements_of(ty: DataType, number: u8, count: usize) -> Bytes {
-    if ty == DataType::Bytes {
-        let text = number.to_string();
-        return pack_strings(std::iter::repeat_n(text.as_bytes(), count)).unwrap_or_default();
-    }
-    element(ty, number.into()).repeat(count).into()
-}
-
-/// The same for rows of `width` elements, some columns of which have values that the model lists.
-fn with_accepted<'a>(
-    ty: DataType,
-    number: u8,
-    count: usize,
-    width: usize,
-    accepted: impl Iterator<Item = &'a Accepted>,
-) -> Bytes {
-    let mut columns = vec![Category::Number(number.into()); width];
-    for Accepted { column, category, .. } in accepted {
-        match column {
-            None => columns.fill(category.clone()),
-            Some(column) => {
-                if let Some(place) = columns.get_mut(*column) {
-                    *place = category.clone();
-                }
-            }
-        }
-    }
-    let columns: Vec<Vec<u8>> = columns
-        .into_iter()
-        .map(|category| match category {
-            Category::Text(text) => text,
-            Category::Number(number) if ty == DataType::Bytes => number.to_string().into_bytes(),
-            Category::Number(number) => element(ty, number),
-        })
-        .collect();
-    let elements = columns.iter().cycle().take(count).map(Vec::as_slice);
-    if ty == DataType::Bytes {
-        return pack_strings(elements).unwrap_or_default();
-    }
-    elements.flatten().copied().collect()
-}
-
-/// The bytes of one number, or of the nearest that the type has.
-fn element(ty: DataType, number: i64) -> Vec<u8> {
-    /// Little-endian bytes of the nearest number of an integer type.
-    macro_rules! integer {
-        ($type:ty) => {{
-            let (low, high) = (i128::from(<$type>::MIN), i128::from(<$type>::MAX));
-            let number = i128::from(number).clamp(low, high);
-            <$type>::try_from(number).unwrap_or_default().to_le_bytes().into()
-        }};
-    }
-    match ty {
-        DataType::Bool => vec![u8::from(number != 0)],
-        DataType::U8 => integer!(u8),
-        DataType::I8 => integer!(i8),
-        DataType::U16 => integer!(u16),
-        DataType::I16 => integer!(i16),
-        DataType::U32 => integer!(u32),
-        DataType::I32 => integer!(i32),
-        DataType::U64 => integer!(u64),
-        DataType::I64 => integer!(i64),
-        DataType::F16 => half::f16::from_f64(number as f64).to_le_bytes().into(),
-        DataType::Bf16 => half::bf16::from_f64(number as f64).to_le_bytes().into(),
-        DataType::F32 => (number as f32).to_le_bytes().into(),
-        DataType::F64 => (number as f64).to_le_bytes().into(),
-        DataType::Bytes => Vec::new(),
     }
 }

@@ -5,19 +5,20 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
-use std::io::Read as _;
+use std::io::{Read as _, Seek as _, SeekFrom};
 use std::num::NonZeroUsize;
 use std::os::fd::AsFd as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::Instant;
 
-use super::backend::{Backend, BackendError, Context, Model, Needs, Stop, TABLE};
-use super::protocol::{Done, Head, Job, JobError, Offered, Order, Report, Setup, VERSION};
+use super::backend::{Backend, BackendError, Context, Model, Needs, Source, Stop, TABLE};
+use super::protocol::{self, Done, Form, Head, Job, JobError, Order, Report, Setup, VERSION};
 use hospes_core::backend::BackendKind;
 use hospes_core::tensor::Tensor;
 use hospes_worker::channel::{Buffer, Received};
 use hospes_worker::confine::{be_nice, confine_around, start_no_more_threads};
+use hospes_worker::files::{Name, Offered};
 use hospes_worker::memory::give_back_heap;
 use hospes_worker::{ChannelError, End, MemoryError, SharedMemory};
 
@@ -42,6 +43,7 @@ struct Load {
     backend: BackendKind,
     file: File,
     bytes: u64,
+    form: Form,
 }
 
 /// What the worker's threads share.
@@ -53,6 +55,8 @@ struct Shared {
     /// In the order of the table.
     backends: Backends,
     models: Mutex<HashMap<u32, Arc<dyn Model>>>,
+    /// What the backends' libraries may open by name.
+    offered: Mutex<Vec<Offered>>,
     jobs: Mutex<Jobs>,
 }
 
@@ -137,8 +141,9 @@ pub fn run(work: End, control: End) -> Result<(), WorkerError> {
         begun.collect::<Backends>()
     });
     let jobs = Mutex::new(Jobs::new(setup.layout.windows));
-    let shared =
-        Arc::new(Shared { setup, work, control, memory, backends, models: Mutex::default(), jobs });
+    let (models, offered) = (Mutex::default(), Mutex::default());
+    let shared = Shared { setup, work, control, memory, backends, models, offered, jobs };
+    let shared = Arc::new(shared);
     let threads = start_threads(&shared, threads)?;
     start_no_more_threads();
     let backends = shared.offered();
@@ -207,22 +212,26 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Shared {
-    fn offered(&self) -> Vec<Offered> {
+    fn offered(&self) -> Vec<protocol::Offered> {
         let backends = self.backends.iter().map(|(kind, backend)| {
             let usable = backend.as_ref().map(|backend| backend.describe()).map_err(Clone::clone);
-            Offered { kind: *kind, usable }
+            protocol::Offered { kind: *kind, usable }
         });
         backends.collect()
     }
 
     fn obey(&self, order: Received<Order>, threads: &Threads) -> Result<(), WorkerError> {
         match (order.message, order.file) {
-            (Order::Load { model, backend, bytes }, Some(file)) => {
-                let load = Load { model, backend, file: file.into(), bytes };
+            (Order::Load { model, backend, bytes, form }, Some(file)) => {
+                let load = Load { model, backend, file: file.into(), bytes, form };
                 threads.load.send(load).map_err(|_| WorkerError::Unexpected)
             }
             (Order::First(job), None) => {
                 threads.first.send(job).map_err(|_| WorkerError::Unexpected)
+            }
+            (Order::Offer { name }, Some(file)) => {
+                lock(&self.offered).push(Offered::new(name, file));
+                Ok(())
             }
             (Order::Unload { model }, None) => {
                 let unloaded = lock(&self.models).remove(&model);
@@ -232,7 +241,7 @@ impl Shared {
             }
             (Order::Cancel { job, window }, None) => self.cancel(job, window),
             (Order::Setup(_), _)
-            | (Order::Load { .. }, None)
+            | (Order::Load { .. } | Order::Offer { .. }, None)
             | (Order::Unload { .. } | Order::Cancel { .. } | Order::First(_), Some(_)) => {
                 Err(WorkerError::Unexpected)
             }
@@ -271,17 +280,31 @@ impl Shared {
     }
 
     fn try_load(&self, load: Load) -> Result<Arc<dyn Model>, BackendError> {
-        let mut bytes = Vec::new();
-        let read = load.file.take(load.bytes).read_to_end(&mut bytes);
-        read.map_err(|error| BackendError::Failed(format!("it cannot be read: {error}")))?;
+        let Load { backend: wanted, mut file, bytes, form, .. } = load;
         let mut backends = self.backends.iter();
-        let backend =
-            backends.find_map(|(kind, backend)| (*kind == load.backend).then_some(backend));
+        let backend = backends.find_map(|(kind, backend)| (*kind == wanted).then_some(backend));
         let lacking = || BackendError::Unsupported("this worker does not have the backend".into());
-        match backend.ok_or_else(lacking)? {
-            Ok(backend) => backend.load(&bytes).map(Into::into),
-            Err(reason) => Err(reason.clone()),
-        }
+        let backend = backend.ok_or_else(lacking)?.as_ref().map_err(Clone::clone)?;
+        let begin = match form {
+            Form::Model | Form::Written => 0,
+            Form::Mapped { weights_bytes } => weights_bytes,
+        };
+        let mut content = Vec::new();
+        let read = file
+            .seek(SeekFrom::Start(begin))
+            .and_then(|_| (&mut file).take(bytes.saturating_sub(begin)).read_to_end(&mut content));
+        read.map_err(|error| BackendError::Failed(format!("it cannot be read: {error}")))?;
+        let loaded = match form {
+            Form::Model => backend.load(Source::Model(&content)),
+            Form::Written => backend.load(Source::Written(&content)),
+            Form::Mapped { .. } => {
+                let (signature, model) = postcard::take_from_bytes(&content)
+                    .map_err(|error| BackendError::Failed(error.to_string()))?;
+                let _weights = Offered::new(Name::Weights, file.into());
+                backend.load(Source::Mapped { model, signature })
+            }
+        };
+        loaded.map(Into::into)
     }
 
     /// A computing thread's loop, until the host closes the connection.
@@ -429,6 +452,7 @@ mod tests {
             memory: Arc::new(memory),
             backends: Vec::new(),
             models: Mutex::new(HashMap::from([(1, model)])),
+            offered: Mutex::default(),
             jobs: Mutex::new(Jobs::new(WINDOWS)),
         };
         (worker, host, runs)

@@ -5,7 +5,7 @@
 //! how much memory the check allocates.
 //!
 //! [`model`] represents a model as values. It reads only what [`check()`] accepts, and writes only that. [`fit()`] finds what else a host would
-//! reject, and [`cure()`] repairs some of it. This crate depends on no backend.
+//! reject, and [`cure()`] repairs some of it. [`relay()`] lays out weights that a backend maps. This crate depends on no backend.
 
 mod accepted;
 mod check;
@@ -18,6 +18,7 @@ mod limits;
 pub mod model;
 mod operators;
 mod refused;
+mod relay;
 mod released;
 mod schema;
 #[cfg(test)]
@@ -37,5 +38,6 @@ pub use limits::{
 };
 pub use model::Model;
 pub use refused::{ModelRefused, Problem};
+pub use relay::{ALIGNMENT, Part, Relaid, RelayError, relay};
 pub use told::{Told, ToldColumn};
 pub use wire::WireError;

@@ -118,6 +118,14 @@ impl Kind {
         })
     }
 
+    /// The kind of message in the field with this number; `None` if it holds something else.
+    pub(super) fn holds_message(self, number: u32) -> Option<Self> {
+        match self.field(number) {
+            Some((Holds::Message(kind), _)) => Some(kind),
+            _ => None,
+        }
+    }
+
     fn rarer(self, number: u32) -> Option<(Holds, Times)> {
         use Holds::{Bytes, Doubles, Float, Floats, Message, Name, Number, Numbers, Text};
         use Times::{Many, Once};

@@ -17,6 +17,8 @@ use seccompiler::{
 };
 use serde::{Deserialize, Serialize};
 
+use super::files;
+
 /// The user that workers of a root host become: `nobody`.
 const NOBODY: u32 = 65534;
 
@@ -221,14 +223,23 @@ fn leave_root() -> Result<(), String> {
     done(groups).and_then(|()| done(group)).and_then(|()| done(user))
 }
 
-/// The system calls needed for computing. All others return "not implemented", so that libraries can fall back.
+/// The system calls needed for computing. All others return "not implemented", so that libraries can fall back. Those that name files are
+/// trapped and answered by [`files`]. The kernel applies the strictest of all filters.
 fn seccomp() -> Result<(), String> {
-    let filter = SeccompFilter::new(
-        rules()?,
-        SeccompAction::Errno(libc::ENOSYS.cast_unsigned()),
-        SeccompAction::Allow,
-        std::env::consts::ARCH.try_into().map_err(text)?,
-    );
+    files::answer_calls()?;
+    let trapped = files::CALLS.iter().map(|call| (*call, Vec::new())).collect();
+    apply(trapped, SeccompAction::Allow, SeccompAction::Trap)?;
+    apply(rules()?, SeccompAction::Errno(libc::ENOSYS.cast_unsigned()), SeccompAction::Allow)
+}
+
+/// Applies a filter to all threads: one action for calls without a rule, and one for those with a rule.
+fn apply(
+    rules: BTreeMap<i64, Vec<SeccompRule>>,
+    without: SeccompAction,
+    with: SeccompAction,
+) -> Result<(), String> {
+    let architecture = std::env::consts::ARCH.try_into().map_err(text)?;
+    let filter = SeccompFilter::new(rules, without, with, architecture);
     let program: BpfProgram = filter.and_then(TryInto::try_into).map_err(text)?;
     seccompiler::apply_filter_all_threads(&program).map_err(text)
 }
@@ -342,6 +353,12 @@ mod tests {
         let rules = rules().expect("sound");
         assert_eq!(rules.len(), 50);
         assert_eq!(rules.get(&libc::SYS_fcntl).map(Vec::len), Some(FCNTL.len()));
+        for call in files::CALLS {
+            assert!(
+                !rules.contains_key(call),
+                "{call}: answered in the process, never by the kernel"
+            );
+        }
         for call in [libc::SYS_memfd_create, libc::SYS_openat, libc::SYS_socket, libc::SYS_execve] {
             assert!(!rules.contains_key(&call), "{call}");
         }

@@ -1,12 +1,13 @@
 //! Worker processes: this program run again for work whose cost foreign bytes determine, so that it can be killed.
 //!
 //! A worker starts with two sockets and no environment, files or network. It confines itself before it reads anything foreign
-//! ([`confine`]), answers messages ([`channel`]), passes bulk data through shared memory ([`memory`]), and is killed if it does not end by
+//! ([`confine`]), answers messages ([`channel`]), passes bulk data through shared memory ([`memory`]), gives its libraries files by name ([`files`]), and is killed if it does not end by
 //! itself. The starter defines the messages; nothing here knows models or code.
 
 pub mod cgroup;
 pub mod channel;
 pub mod confine;
+pub mod files;
 pub mod memory;
 mod process;
 

@@ -180,7 +180,6 @@ impl AsRef<[u8]> for View {
         debug_assert!(self.memory.bytes >= self.bytes);
         // SAFETY: `view` has checked the range, and the mapping lives as long as this. The host does not write into a window during its
         // computation.
-        // while a computation has it.
         #[expect(unsafe_code, reason = "the worker reads its inputs in place")]
         unsafe {
             std::slice::from_raw_parts(self.place.as_ptr(), self.bytes)

@@ -6,7 +6,7 @@ use super::{Finding, Subject, chain, sh};
 use crate::backend::BackendKind;
 use crate::config::about_bytes;
 use crate::config::{Config, machine};
-use crate::host::inference_settings;
+use crate::host::{ARTEFACTS, inference_settings};
 use crate::inference::backend::BackendError;
 use crate::inference::{Inference, InferenceError, Settings};
 use crate::worker::Confinement;
@@ -98,6 +98,33 @@ pub(super) fn runtime(subject: &Subject) -> Vec<Finding> {
         ),
     };
     vec![finding]
+}
+
+/// Whether models are loaded in the form that all their sessions share.
+pub(super) fn artefacts(subject: &Subject) -> Vec<Finding> {
+    let inference = &subject.config.inference;
+    let anew = "each thread of a worker holds every weight of its models anew";
+    if inference.artefact_bytes_max == 0 {
+        return vec![Finding::ok(format!(
+            "weights are not mapped, so {anew} (`inference.artefact_bytes_max` is 0)"
+        ))];
+    }
+    let (Ok(_), Ok(Confinement { missing })) =
+        (&subject.workers.onnxruntime, &subject.workers.confinement)
+    else {
+        // Said above: without ONNX Runtime there are none.
+        return Vec::new();
+    };
+    if let Some(step) = missing.iter().find(|step| step.starts_with("seccomp")) {
+        let detail = format!("workers cannot map weights, so {anew}: {step}");
+        return vec![Finding::warning(detail, confinement_fix("seccomp"))];
+    }
+    let folder = subject.data().join(ARTEFACTS);
+    vec![Finding::ok(format!(
+        "weights are mapped from `{}`, up to {} (`inference.artefact_bytes_max`)",
+        folder.display(),
+        about_bytes(inference.artefact_bytes_max)
+    ))]
 }
 
 /// What workers need from the kernel, and which privileges they can drop here.

@@ -1,7 +1,7 @@
 //! ONNX Runtime, the fastest backend. A worker loads its native library at start.
 //!
-//! The surprise: `ort` runs a session for one caller at a time, so a model has a session for each inference thread. The sessions share the
-//! weights that were packed for this processor.
+//! The surprise: `ort` runs a session for one caller at a time, so a model has a session for each inference thread. Each session holds the
+//! weights anew: the library shares only those that it maps from a file.
 
 #[expect(unsafe_code, reason = "`ort` has no byte strings; the library does")]
 mod strings;
@@ -17,18 +17,22 @@ use bytes::Bytes;
 use half::{bf16, f16};
 use ort::environment::{Environment, EnvironmentBuilder};
 use ort::logging::LogLevel;
-use ort::session::builder::{GraphOptimizationLevel, PrepackedWeights};
+use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 use ort::session::{RunOptions, Session, SessionInputValue, SessionInputs};
 use ort::value::{
     DynValue, Outlet, PrimitiveTensorElementType, TensorElementType, TensorRef, ValueType,
 };
 use tracing::Level;
 
-use super::{Backend, BackendError, Begin, Context, Model, Needs, ONNXRUNTIME_CHARS_MAX, one_line};
+use super::{
+    Backend, BackendError, Begin, Context, Model, Needs, ONNXRUNTIME_CHARS_MAX, Source, one_line,
+};
 use crate::signature::{ModelSignature, OutputSpec, Sizes, TensorSpec};
 use hospes_core::tensor::{self, DataType, Tensor};
 use hospes_onnx::{self as onnx, ModelFacts};
 use hospes_telemetry as telemetry;
+use hospes_worker::files::{self, Name};
+use hospes_worker::memory::give_back_heap;
 
 /// The library that this process has loaded. A process can load only one, and never unloads it.
 static LIBRARY: Mutex<Option<Library>> = Mutex::new(None);
@@ -42,10 +46,25 @@ struct Library {
 /// Makes the library reject its own model format, which the host does not check.
 const FORMAT: (&str, &str) = ("session.load_model_format", "ONNX");
 
-/// Where the library looks for weights outside a model. Checked models have none, but by default it would look in the working directory.
-/// No file can exist under a device.
-const EXTERNAL_DATA: (&str, &str) =
-    ("session.model_external_initializers_file_folder_path", "/dev/null/none");
+/// Where the library looks for weights outside a model. Publishers' models have none, but by default it would look in the working directory.
+/// For them it is a folder under a device, where no file can exist.
+const EXTERNAL_DATA: &str = "session.model_external_initializers_file_folder_path";
+
+/// The name of the file for the weights of a model that is written.
+const WRITTEN_WEIGHTS: &str = "session.optimized_model_external_initializers_file_name";
+
+/// Smaller tensors stay in the model: each part of the file takes at least a page, and a mapping.
+const WRITTEN_BYTES_MIN: (&str, &str) =
+    ("session.optimized_model_external_initializers_min_size_in_bytes", "1024");
+
+/// Makes the library write the weights as it has packed them for this processor, too.
+const WRITE_PACKED: &str = "session.save_external_prepacked_constant_initializers";
+
+/// After a run with inputs of this many bytes, the arena returns what it does not need.
+const LARGE_BYTES: usize = 16 << 20;
+
+/// Makes the arena of the processor's memory do that.
+const SHRINK: (&str, &str) = ("memory.enable_memory_arena_shrinkage", "cpu:0");
 
 /// The library mapped into this process. It has not started threads or opened files yet.
 struct Mapped {
@@ -129,39 +148,98 @@ impl Backend for OnnxRuntime {
         self.library.path.display().to_string()
     }
 
-    fn load(&self, model: &[u8]) -> Result<Box<dyn Model>, BackendError> {
+    fn load(&self, source: Source<'_>) -> Result<Box<dyn Model>, BackendError> {
         // Checked again, because nothing else in a worker's process has checked the model.
-        let facts = onnx::check(model).map_err(|error| BackendError::Failed(error.to_string()))?;
-        let weights = PrepackedWeights::new();
-        let mut sessions = Vec::new();
-        for _ in 0..self.threads.get() {
-            sessions.push(self.session(model, &weights).map_err(failed)?);
-        }
-        let session = sessions.first().ok_or(BackendError::Panicked)?;
-        let (inputs, outputs) = (session.inputs().iter(), session.outputs().iter());
-        let required = inputs.map(|input| spec(input.name(), input.dtype(), &facts));
-        let optional = optional(session, &facts).into_iter().map(Ok);
-        let signature = ModelSignature {
-            inputs: required.chain(optional).collect::<Result<_, _>>()?,
-            outputs: outputs.map(|output| output_spec(output, &facts)).collect::<Result<_, _>>()?,
+        let check =
+            |model| onnx::check(model).map_err(|error| BackendError::Failed(error.to_string()));
+        let (sessions, signature) = match source {
+            Source::Model(model) => {
+                let facts = check(model)?;
+                let sessions = self.sessions(|| self.inside()?.commit_from_memory(model))?;
+                let signature = signature(&sessions, &facts)?;
+                (sessions, signature)
+            }
+            Source::Written(model) => {
+                let facts = check(model)?;
+                let session = self.writing().and_then(|mut it| it.commit_from_memory(model));
+                let sessions = vec![session.map_err(failed)?];
+                let signature = signature(&sessions, &facts)?;
+                (sessions, signature)
+            }
+            Source::Mapped { model, signature } => {
+                let sessions = self.sessions(|| self.mapping()?.commit_from_memory(model))?;
+                (sessions, signature)
+            }
         };
         let sessions = sessions.into_iter().map(Mutex::new).collect();
-        Ok(Box::new(Loaded { sessions, next: AtomicUsize::new(0), signature, _weights: weights }))
+        // Loading has allocated more than the model keeps.
+        give_back_heap();
+        Ok(Box::new(Loaded { sessions, next: AtomicUsize::new(0), signature, _trim: Trim }))
     }
 }
 
+fn signature(sessions: &[Session], facts: &ModelFacts) -> Result<ModelSignature, BackendError> {
+    let session = sessions.first().ok_or(BackendError::Panicked)?;
+    let (inputs, outputs) = (session.inputs().iter(), session.outputs().iter());
+    let required = inputs.map(|input| spec(input.name(), input.dtype(), facts));
+    let optional = optional(session, facts).into_iter().map(Ok);
+    Ok(ModelSignature {
+        inputs: required.chain(optional).collect::<Result<_, _>>()?,
+        outputs: outputs.map(|output| output_spec(output, facts)).collect::<Result<_, _>>()?,
+    })
+}
+
 impl OnnxRuntime {
-    /// A session with one thread. The executor's threads use the cores, and do not wait for each other.
-    fn session(&self, model: &[u8], weights: &PrepackedWeights) -> ort::Result<Session> {
-        Session::builder(&self.library.environment)?
-            .with_optimization_level(GraphOptimizationLevel::All)?
+    /// A session for each thread.
+    fn sessions(
+        &self,
+        make: impl Fn() -> ort::Result<Session>,
+    ) -> Result<Vec<Session>, BackendError> {
+        (0..self.threads.get()).map(|_| make().map_err(failed)).collect()
+    }
+
+    /// What all sessions have in common. Each has one thread: the executor's threads use the cores, and do not wait for each other.
+    fn builder(&self, level: GraphOptimizationLevel) -> ort::Result<SessionBuilder> {
+        let builder = Session::builder(&self.library.environment)?
+            .with_optimization_level(level)?
             .with_intra_threads(1)?
             .with_inter_threads(1)?
             .with_intra_op_spinning(false)?
-            .with_prepacked_weights(weights)?
-            .with_config_entry(FORMAT.0, FORMAT.1)?
-            .with_config_entry(EXTERNAL_DATA.0, EXTERNAL_DATA.1)?
-            .commit_from_memory(model)
+            // Weights do not make the arena grow, which keeps what computations need.
+            .with_device_allocated_initializers()?
+            .with_config_entry(FORMAT.0, FORMAT.1)?;
+        Ok(builder)
+    }
+
+    /// For a model that has its weights inside.
+    fn inside(&self) -> ort::Result<SessionBuilder> {
+        let builder = self.builder(GraphOptimizationLevel::All)?;
+        Ok(builder.with_config_entry(EXTERNAL_DATA, "/dev/null/none")?)
+    }
+
+    /// For one that is to be written in its optimised form.
+    fn writing(&self) -> ort::Result<SessionBuilder> {
+        Ok(self
+            .inside()?
+            .with_optimized_model_path(Name::Model.path())?
+            .with_config_entry(WRITTEN_WEIGHTS, Name::Weights.text())?
+            .with_config_entry(WRITTEN_BYTES_MIN.0, WRITTEN_BYTES_MIN.1)?
+            .with_config_entry(WRITE_PACKED, "1")?)
+    }
+
+    /// For one in its optimised form.
+    fn mapping(&self) -> ort::Result<SessionBuilder> {
+        let builder = self.builder(GraphOptimizationLevel::Disable)?;
+        Ok(builder.with_config_entry(EXTERNAL_DATA, files::FOLDER)?)
+    }
+}
+
+/// Returns a model's memory to the system when it is unloaded. The library's allocator would keep it.
+struct Trim;
+
+impl Drop for Trim {
+    fn drop(&mut self) {
+        give_back_heap();
     }
 }
 
@@ -171,8 +249,8 @@ struct Loaded {
     /// The session to try first.
     next: AtomicUsize,
     signature: ModelSignature,
-    /// Must outlive the sessions that use it. Fields are dropped in order.
-    _weights: PrepackedWeights,
+    /// Dropped after the sessions: fields are dropped in order.
+    _trim: Trim,
 }
 
 impl Loaded {
@@ -201,7 +279,12 @@ impl Model for Loaded {
         inputs: &[Option<Tensor>],
         context: &Context<'_>,
     ) -> Result<Vec<Tensor>, BackendError> {
-        let options = Arc::new(RunOptions::new().map_err(failed)?);
+        let mut options = RunOptions::new().map_err(failed)?;
+        let bytes = inputs.iter().flatten().map(|tensor| tensor.data().len());
+        if bytes.fold(0, usize::saturating_add) >= LARGE_BYTES {
+            options.set(SHRINK.0, SHRINK.1).map_err(failed)?;
+        }
+        let options = Arc::new(options);
         let terminate = Arc::clone(&options);
         // If the flag cannot be set, the host kills the process a little later.
         context.stop.on_stop(move || drop(terminate.terminate()));

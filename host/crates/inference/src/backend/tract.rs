@@ -13,7 +13,9 @@ use tract_onnx::prelude::{
 };
 use tract_onnx::tract_hir::infer::Factoid as _;
 
-use super::{Backend, BackendError, Begin, Context, Model, Needs, TRACT_CHARS_MAX, one_line};
+use super::{
+    Backend, BackendError, Begin, Context, Model, Needs, Source, TRACT_CHARS_MAX, one_line,
+};
 use crate::signature::{ModelSignature, OutputSpec, TensorSpec};
 use hospes_core::tensor::{DataType, Tensor};
 
@@ -38,7 +40,10 @@ impl Backend for Tract {
         "built in".into()
     }
 
-    fn load(&self, model: &[u8]) -> Result<Box<dyn Model>, BackendError> {
+    fn load(&self, source: Source<'_>) -> Result<Box<dyn Model>, BackendError> {
+        let Source::Model(model) = source else {
+            return Err(BackendError::Unsupported("`tract` maps no weights".into()));
+        };
         // Exporters write inner shapes that contradict the concrete shapes of a call. tract infers them itself.
         let reader =
             tract_onnx::onnx().with_ignore_value_info(true).with_ignore_output_shapes(true);

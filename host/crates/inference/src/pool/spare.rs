@@ -5,7 +5,10 @@ use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::Pool;
+use crate::protocol::Setup;
 use crate::remote::{Ready, Worker, WorkerStartError};
+use hospes_core::id::AccountName;
+use hospes_worker::Limits;
 
 /// Time between two attempts to start the spare worker.
 const START_AGAIN: Duration = Duration::from_secs(1);
@@ -30,6 +33,20 @@ impl Pool {
         let started = Worker::start(&self.program, self.setup.clone(), shared).await;
         self.starts_none.store(started.is_err(), Ordering::Release);
         started
+    }
+
+    /// A worker outside all groups, which makes an artefact of one of this publisher's models. It may write files of so many bytes. Nobody
+    /// else is in it, so its end is no model's strike.
+    pub(crate) async fn maker(
+        &self,
+        publisher: &AccountName,
+        file_bytes_max: u64,
+    ) -> Result<Arc<Worker>, WorkerStartError> {
+        let limits = Limits { file_bytes_max, ..self.setup.limits };
+        let setup = Setup { threads: 1, limits, ..self.setup.clone() };
+        let worker = Worker::start(&self.program, setup, Default::default()).await?;
+        worker.belongs_to(self.allowances.of(publisher));
+        Ok(worker)
     }
 
     /// Whether the last attempt to start a worker failed and there is no spare one.

@@ -2,9 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Candidate, element};
+use super::Candidate;
 use crate::backend::Call;
 use crate::batch::{Class, ROWS_MAX};
+use crate::samples::element;
 use hospes_core::tensor::{DataType, RANK_MAX, Tensor, count};
 
 /// How many times as many rows a batch must compute in the same time.
