@@ -219,7 +219,7 @@ impl Making {
         let task = Task { model, call, wish, culprit: &self.culprit, alone: false, axis: None };
         match self.worker.compute(task, inputs).await {
             Ok((outputs, _nanos)) => Ok(Ok(outputs)),
-            Err(RemoteError::NotBegun) => Err(ended("an unknown end")),
+            Err(RemoteError::NotBegun | RemoteError::Alone { .. }) => Err(ended("an unknown end")),
             Err(RemoteError::Compute(ComputeError::Lost { how })) => Err(ended(&how)),
             Err(RemoteError::Compute(error)) => Ok(Err(error)),
         }
