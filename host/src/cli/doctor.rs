@@ -108,7 +108,7 @@ impl Finding {
 type Check = fn(&Subject) -> Vec<Finding>;
 
 /// The checks, in display order.
-const CHECKS: [(&str, Check); 13] = [
+const CHECKS: [(&str, Check); 14] = [
     ("data", data::directory),
     ("space", data::space),
     ("permissions", data::permissions),
