@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use hospes::config;
 use hospes::inference::backend::onnxruntime::OnnxRuntime;
-use hospes::inference::backend::{Backend as _, Model};
+use hospes::inference::backend::{Backend as _, Model, Source};
 use serde_json::Value;
 use system_tests::{Party, Request, TestHost, plugin, terms, wat_guest, workspace};
 use tempfile::NamedTempFile;
@@ -98,7 +98,7 @@ fn raw_lenet() -> Arc<dyn Model> {
     let runtime = OnnxRuntime::find(&[TestHost::onnxruntime()], threads).expect("it loads");
     let path = workspace().join("plugins/target/models/lenet/model.onnx");
     let model = std::fs::read(path).expect("`make plugins` brings it");
-    runtime.load(&model).expect("it loads").into()
+    runtime.load(Source::Model(&model)).expect("it loads").into()
 }
 
 fn picture() -> Vec<u8> {

@@ -5,8 +5,8 @@ use std::net::TcpStream;
 use std::num::NonZeroUsize;
 use std::time::Instant;
 
-use hospes::inference::backend::Backend as _;
 use hospes::inference::backend::onnxruntime::OnnxRuntime;
+use hospes::inference::backend::{Backend as _, Source};
 use hospes::tensor::{DataType, Tensor};
 use system_tests::{Tensors, TestHost, batched_bundle, computed, terms, workspace};
 
@@ -40,7 +40,7 @@ pub fn efficientnet() -> Figure {
         .collect();
     let runtime =
         OnnxRuntime::find(&[TestHost::onnxruntime()], NonZeroUsize::MIN).expect("it loads");
-    let bare = runtime.load(&model).expect("it loads");
+    let bare = runtime.load(Source::Model(&model)).expect("it loads");
     let tensor = Tensor::new(DataType::F32, SHAPE.to_vec(), data.clone().into()).expect("it fits");
     let input = [Some(tensor)];
     let mut front = Front::new(&host, &zoe.api_key, &data);

@@ -10,7 +10,7 @@ use hospes::backend::BackendKind;
 use hospes::checkpoint::{Quantise, open_gguf};
 use hospes::inference::backend::BackendError;
 use hospes::inference::protocol::{
-    Done, Head, Job, JobCall, JobError, Layout, Order, Report, Setup,
+    Done, Form, Head, Job, JobCall, JobError, Layout, Order, Report, Setup,
 };
 use hospes::tensor::DataType;
 use hospes::worker::{ChannelError, Confinement, End, Limits};
@@ -112,7 +112,9 @@ fn messages_of_workers_are_read_or_refused() {
         sent(|end| end.send(&done(Err(JobError::Backend(error()))), None)),
         sent(|end| end.send(&done(Err(JobError::TooLarge { bytes: u64::MAX })), None)),
         sent(|end| end.send(&Order::Setup(setup), None)),
-        sent(|end| end.send(&Order::Load { model: 1, backend, bytes: 1 << 40 }, None)),
+        sent(|end| {
+            end.send(&Order::Load { model: 1, backend, bytes: 1 << 40, form: Form::Model }, None)
+        }),
         sent(|end| end.send(&Order::Cancel { job: u64::MAX, window: u32::MAX }, None)),
         sent(|end| end.send(&Report::NotLoaded { model: 1, error: error() }, None)),
         sent(|end| {

@@ -12,7 +12,7 @@ use hospes::backend::BackendKind;
 use hospes::data::{self, DataSet, Options};
 use hospes::evaluate::Pool;
 use hospes::inference::backend::onnxruntime::OnnxRuntime;
-use hospes::inference::backend::{Backend, Call, Context, Model, Stop};
+use hospes::inference::backend::{Backend, Call, Context, Model, Source, Stop};
 use hospes::onnx;
 use hospes::optimize::execute::{Metric, Named, Rows};
 use hospes::optimize::gate::{Loss, Refusal, Verdict};
@@ -38,7 +38,7 @@ impl Executor for Here {
     }
 
     fn load(&self, model: Bytes, _backend: BackendKind) -> Result<Box<dyn Model>, String> {
-        self.0.load(&model).map_err(|error| error.to_string())
+        self.0.load(Source::Model(&model)).map_err(|error| error.to_string())
     }
 
     fn compute(&self, model: &Box<dyn Model>, inputs: Named) -> Result<Named, String> {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use hospes::inference::TensorSpec;
 use hospes::inference::backend::onnxruntime::OnnxRuntime;
 use hospes::inference::backend::tract::Tract;
-use hospes::inference::backend::{Backend, Call, Context, Stop};
+use hospes::inference::backend::{Backend, Call, Context, Source, Stop};
 use hospes::onnx;
 use hospes::tensor::{DataType, Tensor, pack_strings};
 use system_tests::{TestHost, workspace};
@@ -53,7 +53,7 @@ fn sample(spec: &TensorSpec) -> Tensor {
 
 /// What a backend computes, or why it does not.
 fn computed(backend: &dyn Backend, model: &[u8]) -> Result<Vec<Tensor>, String> {
-    let model = backend.load(model).map_err(|error| error.to_string())?;
+    let model = backend.load(Source::Model(model)).map_err(|error| error.to_string())?;
     let inputs: Vec<_> = model
         .signature()
         .inputs

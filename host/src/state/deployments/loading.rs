@@ -256,7 +256,9 @@ mod tests {
     fn publishers_take_turns_and_none_has_all_of_them() {
         let loading = Loading::default();
         (0..6).for_each(|number| want(&loading, &version("acme", number)));
-        [("zoe", 0), ("zoe", 1), ("bob", 0)].map(|(who, n)| want(&loading, &version(who, n)));
+        for (who, number) in [("zoe", 0), ("zoe", 1), ("bob", 0)] {
+            want(&loading, &version(who, number));
+        }
         let next = || loading.next();
         let first = next().expect("one");
         assert_eq!(named(Some(Arc::clone(&first))), "acme@0");
