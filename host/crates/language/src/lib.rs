@@ -20,4 +20,4 @@ pub use engine::{Answers, Engine, Event, Forward, Settings};
 pub use fair::{Fair, GENERATED_COST, PROMPT_COST};
 pub use prepare::{Prepared, Preparer, Task};
 pub use protocol::{Answer, Ask, Payload, Tell};
-pub use text::{PROMPT_BYTES_MAX, Text, TextError};
+pub use text::{PROMPT_BYTES_MAX, Text, TextError, added_names};

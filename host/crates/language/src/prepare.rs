@@ -1,5 +1,6 @@
 //! What is done with text before the engine's turn, on a thread of its own: tokenising and compiling grammars.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, OnceLock};
 
 use super::grammar::{Grammars, Matching};
@@ -49,6 +50,13 @@ impl Preparer {
     /// # Errors
     /// The answer of a task that the engine need not see.
     pub fn prepare(&self, task: Task) -> Result<Prepared, Tell> {
+        let failed = task.failed();
+        // A tokenizer is the publisher's, and may have patterns that its library cannot stand.
+        let prepared = catch_unwind(AssertUnwindSafe(|| self.try_prepare(task)));
+        prepared.unwrap_or(failed)
+    }
+
+    fn try_prepare(&self, task: Task) -> Result<Prepared, Tell> {
         match task {
             Task::Count { job, parts } => {
                 // What does not fit can be counted too, up to a bound.
@@ -101,6 +109,21 @@ impl Preparer {
 }
 
 impl Task {
+    /// What comes of it if preparing it fails in a way that nobody foresaw.
+    fn failed(&self) -> Result<Prepared, Tell> {
+        let text = "the model's tokenizer failed for this text".to_owned();
+        let failure = Failure { why: Refusal::Invalid, text };
+        match *self {
+            Task::Count { job, .. } => Err(Tell::Done { job, result: Err(failure) }),
+            Task::Append { job, sequence, .. } => {
+                Ok(Prepared::Append { job, sequence, tokens: Err(failure) })
+            }
+            Task::Generate { job, sequence, .. } => {
+                Ok(Prepared::Generate { job, sequence, generation: Err(failure) })
+            }
+        }
+    }
+
     /// The task of a message with its payload; `None` if they do not fit together.
     pub fn of(ask: super::Ask, payload: Payload) -> Option<Self> {
         use super::Ask;

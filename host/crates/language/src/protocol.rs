@@ -1,8 +1,8 @@
 //! What a host and an engine say to each other about sequences.
 //!
 //! A host numbers its sequences and its jobs. Every job gets one [`Tell::Done`], except a generation, which gets pieces and one
-//! [`Tell::End`]. A generation computes no more tokens than it was granted: then it waits. So a slow reader stops nobody, and an agreement's
-//! tokens are taken before they are computed.
+//! [`Tell::End`]. A generation computes no more tokens than it was granted: then it waits. So a slow reader stops nobody, and an
+//! agreement's tokens are taken before they are computed.
 
 use std::num::NonZeroU32;
 

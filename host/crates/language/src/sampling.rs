@@ -199,13 +199,13 @@ fn likeliest(logits: &[f32]) -> Option<u32> {
 
 /// The tokens with the largest logits, largest first, and of equal ones the first.
 fn largest(logits: &[f32], count: usize) -> Vec<u32> {
+    if count == 0 {
+        return Vec::new();
+    }
     let order =
         |one: &(f32, u32), other: &(f32, u32)| other.0.total_cmp(&one.0).then(one.1.cmp(&other.1));
     let numbered = logits.iter().zip(0_u32..).filter(|(logit, _)| logit.is_finite());
     let mut all: Vec<(f32, u32)> = numbered.map(|(logit, token)| (*logit, token)).collect();
-    if count == 0 {
-        return Vec::new();
-    }
     if count < all.len() {
         all.select_nth_unstable_by(count - 1, order);
         all.truncate(count);

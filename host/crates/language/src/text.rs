@@ -13,6 +13,24 @@ use hospes_core::language::{Failure, Part, Refusal};
 /// Maximum bytes of a prompt, before it is known how many tokens it has.
 pub const PROMPT_BYTES_MAX: usize = 1 << 20;
 
+/// The names of a tokenizer's added tokens. Only reads: hosts run no publisher's tokenizer in their own process.
+///
+/// # Errors
+/// [`TextError::Json`].
+pub fn added_names(json: &str) -> Result<Vec<String>, TextError> {
+    #[derive(serde::Deserialize)]
+    struct File {
+        #[serde(default)]
+        added_tokens: Vec<Added>,
+    }
+    #[derive(serde::Deserialize)]
+    struct Added {
+        content: String,
+    }
+    let file: File = serde_json::from_str(json).map_err(TextError::Json)?;
+    Ok(file.added_tokens.into_iter().map(|added| added.content).collect())
+}
+
 /// Why a tokenizer cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TextError {
@@ -34,7 +52,6 @@ pub struct Text {
     bytes: Vec<Vec<u8>>,
     /// Tokens that text must never become.
     control: Vec<bool>,
-    names: Vec<String>,
     longest: usize,
     end: Vec<u32>,
 }
@@ -65,7 +82,6 @@ impl Text {
             added: HashMap::new(),
             bytes: vec![Vec::new(); vocabulary],
             control: vec![false; vocabulary],
-            names: Vec::new(),
             longest: 1,
             end: end.to_vec(),
         };
@@ -95,14 +111,8 @@ impl Text {
         *place = if is_special { Vec::new() } else { content.as_bytes().to_vec() };
         // A text of unknown characters may become the token for them.
         self.control[id as usize] = unknown != Some(content);
-        self.names.push(content.to_owned());
         self.added.insert(content.to_owned(), id);
         Ok(())
-    }
-
-    /// The names of all added tokens.
-    pub fn names(&self) -> &[String] {
-        &self.names
     }
 
     /// The tokens that end a turn.
@@ -319,6 +329,14 @@ pub(crate) mod tests {
         let unknown = tokens(&[special("<|nothing|>")]).expect_err("there is none");
         assert_eq!(unknown.why, Refusal::Invalid);
         assert!(unknown.text.contains("<|nothing|>"), "{unknown}");
+    }
+
+    #[test]
+    fn the_names_of_added_tokens_are_read_without_a_tokenizer() {
+        let names = added_names(&tokenizer().0).expect("JSON");
+        assert_eq!(names, ["<|im_start|>", "<|im_end|>", "<tool_call>"]);
+        assert_eq!(added_names("{}").expect("JSON"), Vec::<String>::new());
+        assert!(added_names("[1]").is_err());
     }
 
     #[test]
