@@ -57,7 +57,7 @@ async fn speaker(inference: &Inference, kind: &str) -> Speaker {
 
 fn call(caller: u64) -> Call {
     let deadline = Instant::now() + Duration::from_secs(300);
-    Call { id: None, caller: Caller::new(caller), deadline }
+    Call { caller: Caller::new(caller), ..Call::of_nobody(deadline) }
 }
 
 fn text(text: &str) -> Part {
