@@ -44,6 +44,7 @@ mod hostile_models;
 mod http;
 mod killed_workers;
 mod language;
+mod language_engine;
 mod languages;
 mod leaks;
 mod lifecycle;

@@ -11,7 +11,7 @@ mod executor;
 mod figures;
 mod footprint;
 mod graph;
-mod language;
+pub mod language;
 mod paces;
 mod pool;
 pub mod protocol;
@@ -123,6 +123,8 @@ pub enum LoadError {
     NotAllowed { wanted: BackendKind, allowed: BackendKind },
     #[error("it must run on a {device}, but this host has none for it")]
     NoDevice { device: Device },
+    #[error("it is no decoder model that can be loaded: {0}")]
+    Decoder(String),
     #[error("no backend gets it: {0}")]
     Refused(#[from] ModelRefused),
     #[error("`{kind}` cannot load it: {source}")]

@@ -10,6 +10,7 @@ mod spare;
 
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Instant;
@@ -33,7 +34,7 @@ use hospes_admission::{Late, Wish};
 use hospes_core::backend::BackendKind;
 use hospes_core::id::{AccountName, Digest};
 use hospes_core::tensor::Tensor;
-use hospes_telemetry::Allowances;
+use hospes_telemetry::{Allowance, Allowances};
 use hospes_worker::{Limits, Program};
 pub use load::in_memory;
 use load::{Content, loading, owned};
@@ -114,7 +115,7 @@ impl Pool {
 
     /// A place for another worker of this publisher. It is a free one within the publisher's share, or that of the longest idle worker of
     /// this publisher or of one with more workers.
-    fn seat(&self, publisher: &AccountName) -> Result<Seat, ComputeError> {
+    pub(super) fn seat(&self, publisher: &AccountName) -> Result<Seat, ComputeError> {
         if let Some(seat) = self.seats.take(publisher) {
             return Ok(seat);
         }
@@ -123,6 +124,21 @@ impl Pool {
         let seat = groups.iter().find_map(|group| group.give_way());
         let seat = seat.map(|seat| seat.pass_to(publisher));
         seat.ok_or(ComputeError::Workers { max: self.workers_max })
+    }
+
+    /// Maximum worker processes.
+    pub(super) fn workers_max(&self) -> usize {
+        self.workers_max
+    }
+
+    /// What the process of a decoder gets: its program, its limits, and the possible paths of the library.
+    pub(super) fn for_decoders(&self) -> (&Program, Limits, Vec<PathBuf>) {
+        (&self.program, self.setup.limits, self.setup.libraries.clone())
+    }
+
+    /// How much a publisher's processes may log.
+    pub(super) fn allowance(&self, publisher: &AccountName) -> Arc<Allowance> {
+        self.allowances.of(publisher)
     }
 
     /// Whether [`Pool::seat`] would return a place now.

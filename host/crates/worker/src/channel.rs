@@ -155,6 +155,14 @@ impl End {
     }
 }
 
+/// Encodes what is sent in parts.
+///
+/// # Errors
+/// [`ChannelError::Malformed`].
+pub fn encode<T: Serialize>(message: &T) -> Result<Vec<u8>, ChannelError> {
+    postcard::to_allocvec(message).map_err(ChannelError::Malformed)
+}
+
 /// Decodes one message; extra bytes are an error.
 ///
 /// # Errors

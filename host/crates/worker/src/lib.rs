@@ -25,6 +25,8 @@ use std::path::PathBuf;
 pub enum Role {
     /// Loads and computes models.
     Inference,
+    /// Computes one decoder model.
+    Language,
     /// Compiles one component.
     Compile,
 }
@@ -33,6 +35,7 @@ impl fmt::Display for Role {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Role::Inference => "inference",
+            Role::Language => "language",
             Role::Compile => "compile",
         })
     }

@@ -3,6 +3,8 @@
 //! The surprise: `ort` runs a session for one caller at a time, so a model has a session for each inference thread. Each session holds the
 //! weights anew: the library shares only those that it maps from a file.
 
+#[expect(unsafe_code, reason = "`ort` changes no tensor in place; the library does")]
+mod decoding;
 #[expect(unsafe_code, reason = "`ort` has no byte strings; the library does")]
 mod strings;
 
@@ -23,6 +25,8 @@ use ort::value::{
     DynValue, Outlet, PrimitiveTensorElementType, TensorElementType, TensorRef, ValueType,
 };
 use tracing::Level;
+
+pub(crate) use decoding::{Borrowed, Decoding, Numbers, Weight};
 
 use super::{
     Backend, BackendError, Begin, Context, Model, Needs, ONNXRUNTIME_CHARS_MAX, Source, one_line,
@@ -107,10 +111,18 @@ pub(super) fn open(needs: &Needs<'_>) -> Result<Arc<dyn Backend>, BackendError> 
 
 /// Maps the library. The process must not have loaded one.
 pub(super) fn map(needs: &Needs<'_>) -> Result<Begin, BackendError> {
+    let begin = begin(needs)?;
+    Ok(Box::new(move || Ok(Arc::new(begin()?))))
+}
+
+/// The same for who needs more of it than a backend does.
+pub(crate) fn begin(
+    needs: &Needs<'_>,
+) -> Result<impl FnOnce() -> Result<OnnxRuntime, BackendError> + use<>, BackendError> {
     let path = needs.libraries.iter().find(|path| path.is_file());
     let mapped = Mapped::open(path.ok_or(BackendError::NoLibrary)?)?;
     let threads = needs.threads;
-    Ok(Box::new(move || Ok(Arc::new(OnnxRuntime { library: mapped.library()?, threads }))))
+    Ok(move || Ok(OnnxRuntime { library: mapped.library()?, threads }))
 }
 
 impl Mapped {

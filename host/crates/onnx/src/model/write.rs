@@ -35,6 +35,15 @@ impl Model {
     }
 }
 
+impl Model {
+    /// The model as a file, without any check: for graphs that the host writes itself and whose weights are elsewhere.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Out::default();
+        self.fields(&mut out);
+        out.into_bytes()
+    }
+}
+
 /// A message that is being written.
 #[derive(Default)]
 struct Out {
