@@ -7,7 +7,7 @@ use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use hospes::config::Isolation;
-use hospes::inference::backend::Backend as _;
+use hospes::inference::backend::{Backend as _, Source};
 use hospes::inference::backend::onnxruntime::OnnxRuntime;
 use hospes::tensor::{DataType, Tensor};
 use system_tests::{Tensors, TestHost, computed, identity};
@@ -83,7 +83,7 @@ fn a_tensor_is_copied_once_each_way_and_once_more_into_and_out_of_a_worker() {
     // What the library copies if it is called without a host.
     let runtime =
         OnnxRuntime::find(&[TestHost::onnxruntime()], NonZeroUsize::MIN).expect("it loads");
-    let bare = runtime.load(&identity(DataType::F32, 1)).expect("it loads");
+    let bare = runtime.load(Source::Model(&identity(DataType::F32, 1))).expect("it loads");
     let tensor = Tensor::new(DataType::F32, vec![TENSOR_BYTES / 4], data.clone().into());
     let input = [Some(tensor.expect("it fits"))];
     let library = copied_by(|| {
