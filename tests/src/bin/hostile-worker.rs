@@ -52,7 +52,7 @@ fn main() {
     control.send(&ready, None).expect("sent");
     while let Ok(Some(order)) = control.receive::<Order>(&mut buffer) {
         let (model, backend, bytes) = match order.message {
-            Order::Load { model, backend, bytes } => (model, backend, bytes),
+            Order::Load { model, backend, bytes, .. } => (model, backend, bytes),
             Order::Cancel { job, .. } if is_obedient(&models) => {
                 let done = Done { job, nanos: 0, result: Err(JobError::Cancelled) };
                 answers.send(&done, None).expect("sent");
