@@ -393,6 +393,7 @@ pub(crate) mod here {
             memory: Arc::new(memory),
             backends: Vec::new(),
             models: Mutex::new(HashMap::from([(1, model)])),
+            offered: Mutex::default(),
             jobs: Mutex::new(Jobs::new(layout.windows)),
         });
         let count = NonZeroUsize::new(threads as usize).expect("not zero");
