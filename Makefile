@@ -26,6 +26,7 @@ help:
 	@echo 'make cases   the small inputs in tests/cases that once went wrong'
 	@echo 'make converters  models of scikit-learn, PyTorch and Keras in Python environments that hospes makes: several GB, removed afterwards'
 	@echo 'make bench   figures of what is shipped, side by side; writes target/bench/results.json (FIGURES=noop_http: one of them)'
+	@echo 'make bench-peers  the release beside other model servers, which are installed: some GB (PEERS="--only hospes,mosec": two of them)'
 	@echo 'make fuzz    every fuzz target for a minute'
 	@echo 'make trainer hospes-train, which trains the networks of recipes'
 	@echo 'make plugins the plugins that tests of whole hosts need'
@@ -42,22 +43,34 @@ demo: $(HOSPES) plugins $(RUNTIME)/.installed $(PICTURES)/.fetched
 lifecycle: $(HOSPES) trainer $(RUNTIME)/.installed $(FASHION)/.fetched
 	@tests/lifecycle
 
-# Everything is built once: the checks, the binary and the tests share one profile. Downloads run beside the compiler.
-test:
+# Everything is built once: tests/compile lints our crates and checks the links of their documentation while it compiles them. Downloads,
+# licences and the small workspaces of guests run beside it.
+CHECKED := --config 'build.rustc-workspace-wrapper="$(CURDIR)/tests/compile"'
+test: formatted
 	@mkdir -p target
-	@$(MAKE) --no-print-directory downloads >target/downloads.log 2>&1 & downloads=$$!; \
-		$(MAKE) --no-print-directory lint && $(NICE) $(CARGO) build --workspace --all-targets; built=$$?; \
-		wait $$downloads || { cat target/downloads.log; exit 1; }; exit $$built
-	@$(MAKE) --no-print-directory HOSPES_IS_BUILT=1 plugins trainer $(RUNTIME)/.installed
-	cd host/train && CARGO_TARGET_DIR=../../target $(NICE) $(CARGO) test --locked --quiet
+	@$(MAKE) --no-print-directory beside >target/beside.log 2>&1 & beside=$$!; \
+		$(NICE) $(CARGO) $(CHECKED) build --workspace --all-targets; built=$$?; \
+		wait $$beside || { cat target/beside.log; exit 1; }; exit $$built
+	@$(MAKE) --no-print-directory HOSPES_IS_BUILT=1 plugins $(RUNTIME)/.installed
+	cd host/train && CARGO_TARGET_DIR=../../target $(NICE) $(CARGO) $(CHECKED) build --locked --all-targets
+	cd host/train && CARGO_TARGET_DIR=../../target $(NICE) $(CARGO) $(CHECKED) test --locked --quiet
 	@tests/image $(HOSPES) || [ $$? = 77 ]
-	cd guest-sdk && CARGO_TARGET_DIR=../target/plugins-native $(CARGO) test --quiet
-	@# Not in lint: the plugins' builds read their models, which are fetched by now.
+	@# Not before: the plugins' builds read their models, which are fetched by now.
 	cd plugins && CARGO_TARGET_DIR=../target/plugins-native $(NICE) $(CARGO) clippy --all-targets --quiet -- -D warnings
 	cd plugins && CARGO_TARGET_DIR=../target/plugins-native $(CARGO) test --quiet
 	@$(CARGO) nextest --version >/dev/null 2>&1 || $(CARGO) install --locked --quiet cargo-nextest
-	$(CARGO) nextest run --workspace
+	$(CARGO) nextest run $(CHECKED) --workspace
 	@tests/lifecycle >target/lifecycle.log 2>&1 || { cat target/lifecycle.log; exit 1; }
+
+.PHONY: formatted beside
+formatted:
+	$(CARGO) fmt --all --check
+	cd plugins && $(CARGO) fmt --all --check
+	cd host/train && $(CARGO) fmt --all --check
+
+beside: downloads licences
+	cd guest-sdk && CARGO_TARGET_DIR=../target/plugins-native $(NICE) $(CARGO) clippy --all-targets --quiet -- -D warnings
+	cd guest-sdk && CARGO_TARGET_DIR=../target/plugins-native $(NICE) $(CARGO) test --quiet
 
 # What tests need that is not compiled here: samples, other people's clients, and libraries to compare answers with.
 .PHONY: downloads
@@ -80,15 +93,10 @@ converters:
 	@$(CARGO) nextest --version >/dev/null 2>&1 || $(CARGO) install --locked --quiet cargo-nextest
 	$(CARGO) nextest run --workspace --run-ignored only --test-threads 1 --success-output immediate -E 'test(/^converted::an_environment/)'
 
-# The fuzz targets are compiled here too, so that they keep compiling. They and the guests' crates are separate workspaces.
-lint: licences
-	$(CARGO) fmt --all --check
-	cd plugins && $(CARGO) fmt --all --check
-	cd host/train && $(CARGO) fmt --all --check
+# For the inner loop: the same lints and links without building anything that runs.
+lint: formatted licences
 	$(NICE) $(CARGO) clippy --workspace --all-targets --quiet -- -D warnings
-	cd guest-sdk && CARGO_TARGET_DIR=../target/plugins-native $(NICE) $(CARGO) clippy --all-targets --quiet -- -D warnings
 	cd host/train && CARGO_TARGET_DIR=../../target $(NICE) $(CARGO) clippy --locked --all-targets --quiet -- -D warnings
-	cd tests/fuzz && CARGO_TARGET_DIR=../../target $(NICE) $(CARGO) clippy --locked --all-targets --quiet -- -D warnings
 	RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" \
 		$(NICE) $(CARGO) doc --workspace --no-deps --document-private-items --quiet
 
@@ -112,6 +120,11 @@ what-benches-need: $(HOSPES) plugins $(RUNTIME)/.installed
 	@command -v wrk >/dev/null || apt-get install -y -q wrk >/dev/null 2>&1 \
 		|| { apt-get update -q >/dev/null && apt-get install -y -q wrk >/dev/null; }
 	@tests/clients/fetch $(PYTHON)
+
+# Servers of other projects with the same models and the same client, in one run.
+.PHONY: bench-peers
+bench-peers: dist
+	$(PYTHON) tests/peers/bench.py target/dist-release/hospes $(PEERS)
 
 # On a stable toolchain, without a sanitizer: our own code is safe Rust, so we look for panics and hangs.
 FUZZ_SECONDS ?= 60

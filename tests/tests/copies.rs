@@ -7,8 +7,8 @@ use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use hospes::config::Isolation;
-use hospes::inference::backend::{Backend as _, Source};
 use hospes::inference::backend::onnxruntime::OnnxRuntime;
+use hospes::inference::backend::{Backend as _, Source};
 use hospes::tensor::{DataType, Tensor};
 use system_tests::{Tensors, TestHost, computed, identity};
 

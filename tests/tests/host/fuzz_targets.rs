@@ -7,33 +7,59 @@ use std::io::Write as _;
 use std::os::fd::AsFd as _;
 
 use hospes::backend::BackendKind;
+use hospes::bundle::BundleLimits;
 use hospes::checkpoint::{Quantise, open_gguf};
 use hospes::inference::backend::BackendError;
 use hospes::inference::protocol::{
     Done, Form, Head, Job, JobCall, JobError, Layout, Order, Report, Setup,
 };
-use hospes::tensor::DataType;
+use hospes::tensor::{DataType, Tensor};
 use hospes::worker::{ChannelError, Confinement, End, Limits};
-use system_tests::{Chance, simple, storms, workspace};
+use system_tests::hostile::Hostile;
+use system_tests::{Chance, Party, simple, storms, workspace};
 
+#[path = "../../fuzz/fuzz_targets/agreement.rs"]
+#[allow(unused_attributes, reason = "`no_main` is for the fuzzer's own programs")]
+mod agreement;
+#[path = "../../fuzz/fuzz_targets/arguments.rs"]
+#[allow(unused_attributes, reason = "`no_main` is for the fuzzer's own programs")]
+mod arguments;
+#[path = "../../fuzz/fuzz_targets/bundle.rs"]
+#[allow(unused_attributes, reason = "`no_main` is for the fuzzer's own programs")]
+mod bundle;
 #[path = "../../fuzz/fuzz_targets/card.rs"]
 #[allow(unused_attributes, reason = "`no_main` is for the fuzzer's own programs")]
 mod card;
 #[path = "../../fuzz/fuzz_targets/decoder.rs"]
 #[allow(unused_attributes, reason = "`no_main` is for the fuzzer's own programs")]
 mod decoder;
+#[path = "../../fuzz/fuzz_targets/evaluator.rs"]
+#[allow(unused_attributes, reason = "`no_main` is for the fuzzer's own programs")]
+mod evaluator;
 #[path = "../../fuzz/fuzz_targets/gguf.rs"]
 #[allow(unused_attributes, reason = "`no_main` is for the fuzzer's own programs")]
 mod gguf;
+#[path = "../../fuzz/fuzz_targets/idx.rs"]
+#[allow(unused_attributes, reason = "`no_main` is for the fuzzer's own programs")]
+mod idx;
 #[path = "../../fuzz/fuzz_targets/model.rs"]
 #[allow(unused_attributes, reason = "`no_main` is for the fuzzer's own programs")]
 mod model;
+#[path = "../../fuzz/fuzz_targets/npy.rs"]
+#[allow(unused_attributes, reason = "`no_main` is for the fuzzer's own programs")]
+mod npy;
 #[path = "../../fuzz/fuzz_targets/parquet.rs"]
 #[allow(unused_attributes, reason = "`no_main` is for the fuzzer's own programs")]
 mod parquet;
+#[path = "../../fuzz/fuzz_targets/receipt.rs"]
+#[allow(unused_attributes, reason = "`no_main` is for the fuzzer's own programs")]
+mod receipt;
 #[path = "../../fuzz/fuzz_targets/rewrite.rs"]
 #[allow(unused_attributes, reason = "`no_main` is for the fuzzer's own programs")]
 mod rewrite;
+#[path = "../../fuzz/fuzz_targets/tensors.rs"]
+#[allow(unused_attributes, reason = "`no_main` is for the fuzzer's own programs")]
+mod tensors;
 #[path = "../../fuzz/fuzz_targets/trees.rs"]
 #[allow(unused_attributes, reason = "`no_main` is for the fuzzer's own programs")]
 mod trees;
@@ -46,8 +72,8 @@ mod worker;
 
 // Replaces libFuzzer's `fuzz_target!`; the targets import it from this crate (see `main.rs`).
 macro_rules! fuzz_target {
-    (|$bytes:ident: &[u8]| $body:block) => {
-        pub(crate) fn fuzz($bytes: &[u8]) $body
+    (|$input:ident: $type:ty| $body:block) => {
+        pub(crate) fn fuzz($input: $type) $body
     };
 }
 pub(crate) use fuzz_target;
@@ -244,4 +270,64 @@ fn footers_of_parquet_files_are_counted_or_refused() {
     let length = u32::from_le_bytes(*table[..table.len() - 4].last_chunk().expect("a length"));
     let footer = table[table.len() - 8 - length as usize..].to_vec();
     feed(50_000, &[table, footer], parquet::fuzz);
+}
+
+#[test]
+fn bundles_are_verified_or_refused() {
+    let bundle = Hostile::packed("code", 1, b"\0asm\x0d\0\x01\0", &["run".to_owned()]);
+    let signed =
+        hospes::bundle::sign(&bundle.expect("packed"), &Party::key_of("acme")).expect("signed");
+    let limits = BundleLimits { bundle_bytes_max: 1 << 20, code_bytes_max: 1 << 20 };
+    hospes::bundle::verify(signed.clone().into(), &limits).expect("sound");
+    feed(20_000, &[signed], bundle::fuzz);
+}
+
+/// The documents of the conformance corpus, without the frame in which it keeps them.
+fn documents() -> Vec<Vec<u8>> {
+    let kept = workspace().join("tests/vectors/agreement/valid");
+    let paths =
+        std::fs::read_dir(kept).expect("readable").map(|entry| entry.expect("readable").path());
+    let read = |path| std::fs::read(path).expect("readable");
+    let documents = paths.map(|path| {
+        let case: serde_json::Value = serde_json::from_slice(&read(path)).expect("JSON");
+        case["document"].to_string().into_bytes()
+    });
+    documents.collect()
+}
+
+#[test]
+fn agreements_are_read_or_refused() {
+    feed(400, &documents(), agreement::fuzz);
+}
+
+#[test]
+fn terms_and_their_explanations_agree() {
+    let lines = "prohibit execute\nprohibit execute f\nlimit 3 calls per day\npurpose urn:x:a\nno retention";
+    feed(400, &[lines.as_bytes().to_vec()], |bytes| {
+        let seed = bytes.iter().fold(7, |seed: u64, byte| seed.rotate_left(5) ^ u64::from(*byte));
+        evaluator::fuzz((seed, &String::from_utf8_lossy(bytes)));
+    });
+}
+
+#[test]
+fn arguments_and_tensors_survive_being_written() {
+    let call = br#"{"a": 7, "b": [1.5, -0.0], "c": "AAEC", "d": ["x"], "e": {"x": 1, "y": "z"}, "f": {"q": 3}, "h": ["r"], "l": [{"s": 1}]}"#;
+    feed(50_000, &[call.to_vec()], arguments::fuzz);
+    let named =
+        br#"{"inputs": [{"name": "x", "shape": [1, 2], "datatype": "FP32", "data": [1, 2.5]}]}"#;
+    feed(50_000, &[named.to_vec()], tensors::fuzz);
+}
+
+#[test]
+fn arrays_are_read_or_refused() {
+    let tensor = Tensor::new(DataType::F32, vec![1, 2], vec![0; 8].into()).expect("sound");
+    let written = hospes::tensor::npy::write(&tensor).expect("written");
+    feed(50_000, &[written], npy::fuzz);
+    feed(50_000, &[[&[0, 0, 8, 2, 0, 0, 0, 1, 0, 0, 0, 3][..], &[1, 2, 3]].concat()], idx::fuzz);
+}
+
+#[test]
+fn proofs_of_receipts_are_read_or_refused() {
+    let proof = br#"{"receipt": "oA==", "path": [], "checkpoint": "log 1 x"}"#;
+    feed(50_000, &[proof.to_vec()], receipt::fuzz);
 }
