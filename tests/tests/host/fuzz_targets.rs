@@ -15,8 +15,7 @@ use hospes::inference::protocol::{
 };
 use hospes::tensor::{DataType, Tensor};
 use hospes::worker::{ChannelError, Confinement, End, Limits};
-use system_tests::hostile::Hostile;
-use system_tests::{Chance, Party, simple, storms, workspace};
+use system_tests::{Chance, Party, model_bundle, simple, storms, workspace};
 
 #[path = "../../fuzz/fuzz_targets/agreement.rs"]
 #[allow(unused_attributes, reason = "`no_main` is for the fuzzer's own programs")]
@@ -274,9 +273,8 @@ fn footers_of_parquet_files_are_counted_or_refused() {
 
 #[test]
 fn bundles_are_verified_or_refused() {
-    let bundle = Hostile::packed("code", 1, b"\0asm\x0d\0\x01\0", &["run".to_owned()]);
-    let signed =
-        hospes::bundle::sign(&bundle.expect("packed"), &Party::key_of("acme")).expect("signed");
+    let model = model_bundle("simple", simple(), None);
+    let signed = hospes::bundle::sign(&model, &Party::key_of("acme")).expect("signed");
     let limits = BundleLimits { bundle_bytes_max: 1 << 20, code_bytes_max: 1 << 20 };
     hospes::bundle::verify(signed.clone().into(), &limits).expect("sound");
     feed(20_000, &[signed], bundle::fuzz);

@@ -74,6 +74,8 @@ pub(crate) struct Needs<'n> {
     pub(crate) libraries: &'n [PathBuf],
     /// Threads that run one model concurrently.
     pub(crate) threads: NonZeroUsize,
+    /// The same with those for newcomers, which are worth a copy of a model's state, but not one of its weights.
+    pub(crate) all_threads: NonZeroUsize,
 }
 
 /// The second half of opening. It may start threads but does not open files.

@@ -99,7 +99,7 @@ pub struct Settings {
 
 impl Settings {
     fn needs(&self) -> Needs<'_> {
-        Needs { libraries: &self.libraries, threads: self.threads }
+        Needs { libraries: &self.libraries, threads: self.threads, all_threads: self.threads }
     }
 }
 

@@ -132,7 +132,7 @@ pub fn run(work: End, control: End) -> Result<(), WorkerError> {
     let threads = NonZeroUsize::new(setup.threads as usize).ok_or(WorkerError::Unexpected)?;
     let all = threads.saturating_add(setup.layout.newcomers as usize);
     // Libraries must be opened before the worker gives up access to files, and initialised afterwards, because that starts threads.
-    let needs = Needs { libraries: &setup.libraries, threads: all };
+    let needs = Needs { libraries: &setup.libraries, threads, all_threads: all };
     let mapped: Vec<_> = TABLE.iter().map(|row| (row.kind, (row.map)(&needs))).collect();
     let keep = [work.as_fd(), control.as_fd(), memory.file()];
     let (confinement, backends) = confine_around(setup.limits, &keep, || {

@@ -289,8 +289,8 @@ mod tests {
         assert_eq!(named(loading.next()), "zoe@0");
     }
 
-    #[test]
-    fn a_thousand_who_want_a_version_queue_it_once_and_hear_how_it_ended() {
+    #[tokio::test]
+    async fn a_thousand_who_want_a_version_queue_it_once_and_hear_how_it_ended() {
         let loading = Loading::default();
         let wanted = version("acme", 0);
         let mut callers: Vec<_> = (0..1000).map(|_| Box::pin(loading.wait_for(&wanted))).collect();

@@ -325,6 +325,9 @@ const fn class(class: Class) -> &'static str {
 }
 
 fn pretty(value: &Value) -> String {
+    // Another crate of the program may have JSON keep the order in which members were added.
+    let mut value = value.clone();
+    value.sort_all_objects();
     let mut text = format!("{value:#}");
     text.push('\n');
     text

@@ -42,7 +42,7 @@ const COMPARED: [(usize, Fill); 7] = [
     (2, Fill::Places),
     (3, Fill::Varied),
     (16, Fill::Varied),
-    (512, Fill::Ones),
+    (64, Fill::Ones),
 ];
 
 /// The model of which an artefact is made.

@@ -80,6 +80,7 @@ struct Mapped {
 pub struct OnnxRuntime {
     library: Library,
     threads: NonZeroUsize,
+    all_threads: NonZeroUsize,
 }
 
 impl OnnxRuntime {
@@ -100,13 +101,14 @@ impl OnnxRuntime {
             }
             None => loaded.insert(Mapped::open(path)?.library()?).clone(),
         };
-        Ok(Self { library, threads })
+        Ok(Self { library, threads, all_threads: threads })
     }
 }
 
 /// Opens the library, or returns the open one.
 pub(super) fn open(needs: &Needs<'_>) -> Result<Arc<dyn Backend>, BackendError> {
-    Ok(Arc::new(OnnxRuntime::find(needs.libraries, needs.threads)?))
+    let found = OnnxRuntime::find(needs.libraries, needs.threads)?;
+    Ok(Arc::new(OnnxRuntime { all_threads: needs.all_threads, ..found }))
 }
 
 /// Maps the library. The process must not have loaded one.
@@ -121,8 +123,8 @@ pub(crate) fn begin(
 ) -> Result<impl FnOnce() -> Result<OnnxRuntime, BackendError> + use<>, BackendError> {
     let path = needs.libraries.iter().find(|path| path.is_file());
     let mapped = Mapped::open(path.ok_or(BackendError::NoLibrary)?)?;
-    let threads = needs.threads;
-    Ok(move || Ok(OnnxRuntime { library: mapped.library()?, threads }))
+    let (threads, all_threads) = (needs.threads, needs.all_threads);
+    Ok(move || Ok(OnnxRuntime { library: mapped.library()?, threads, all_threads }))
 }
 
 impl Mapped {
@@ -167,7 +169,8 @@ impl Backend for OnnxRuntime {
         let (sessions, signature) = match source {
             Source::Model(model) => {
                 let facts = check(model)?;
-                let sessions = self.sessions(|| self.inside()?.commit_from_memory(model))?;
+                let make = || self.inside()?.commit_from_memory(model);
+                let sessions = sessions(self.threads, make)?;
                 let signature = signature(&sessions, &facts)?;
                 (sessions, signature)
             }
@@ -179,7 +182,8 @@ impl Backend for OnnxRuntime {
                 (sessions, signature)
             }
             Source::Mapped { model, signature } => {
-                let sessions = self.sessions(|| self.mapping()?.commit_from_memory(model))?;
+                let make = || self.mapping()?.commit_from_memory(model);
+                let sessions = sessions(self.all_threads, make)?;
                 (sessions, signature)
             }
         };
@@ -201,15 +205,15 @@ fn signature(sessions: &[Session], facts: &ModelFacts) -> Result<ModelSignature,
     })
 }
 
-impl OnnxRuntime {
-    /// A session for each thread.
-    fn sessions(
-        &self,
-        make: impl Fn() -> ort::Result<Session>,
-    ) -> Result<Vec<Session>, BackendError> {
-        (0..self.threads.get()).map(|_| make().map_err(failed)).collect()
-    }
+/// A session for each of so many threads.
+fn sessions(
+    threads: NonZeroUsize,
+    make: impl Fn() -> ort::Result<Session>,
+) -> Result<Vec<Session>, BackendError> {
+    (0..threads.get()).map(|_| make().map_err(failed)).collect()
+}
 
+impl OnnxRuntime {
     /// What all sessions have in common. Each has one thread: the executor's threads use the cores, and do not wait for each other.
     fn builder(&self, level: GraphOptimizationLevel) -> ort::Result<SessionBuilder> {
         let builder = Session::builder(&self.library.environment)?

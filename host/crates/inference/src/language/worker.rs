@@ -63,7 +63,8 @@ pub fn run(work: End, control: End) -> Result<(), WorkerError> {
     if version != VERSION {
         return Err(WorkerError::Version);
     }
-    let needs = Needs { libraries: &libraries, threads: NonZeroUsize::MIN };
+    let needs =
+        Needs { libraries: &libraries, threads: NonZeroUsize::MIN, all_threads: NonZeroUsize::MIN };
     let mapped = onnxruntime::begin(&needs);
     let keep = [work.as_fd(), control.as_fd()];
     let (confinement, runtime) = confine_around(limits, &keep, || mapped.and_then(|begin| begin()));
