@@ -113,6 +113,7 @@ pub(super) struct Known {
     pub(super) kind: BackendKind,
     pub(super) facts: ModelFacts,
     pub(super) tensor_bytes_max: usize,
+    pub(super) footprint: Footprint,
 }
 
 enum Place {
@@ -160,10 +161,17 @@ impl Graph {
         self
     }
 
-    /// What it takes of the room for loaded models: all that it holds.
+    /// What it takes of the room for loaded models: an estimate by its file's size, so that the same models always fit together. What was
+    /// measured depends on what its process had done before. If its weights are shared, it takes them once.
     pub fn footprint(&self) -> Footprint {
-        let Held { private_bytes, shared_bytes, mappings } = self.held();
-        Footprint { bytes: private_bytes.saturating_add(shared_bytes), mappings }
+        let estimate = self.known.footprint;
+        match self.held() {
+            Held { shared_bytes: 0, .. } => estimate,
+            Held { private_bytes, shared_bytes, mappings } => Footprint {
+                bytes: private_bytes.saturating_add(shared_bytes).min(estimate.bytes),
+                mappings: mappings.max(estimate.mappings),
+            },
+        }
     }
 
     /// The model's signature.

@@ -367,7 +367,9 @@ impl Inference {
             return Ok(graph);
         }
         let facts = walk(source.bytes.clone(), kind).await?;
-        let known = Known { kind, facts, tensor_bytes_max: self.settings.tensor_bytes_max.get() };
+        let (tensor_bytes_max, footprint) =
+            (self.settings.tensor_bytes_max.get(), self.estimate(source.bytes.len() as u64));
+        let known = Known { kind, facts, tensor_bytes_max, footprint };
         let graph = match &key.0 {
             Place::Worker(together) => {
                 let group = self.pool.group(together.clone());
@@ -497,7 +499,8 @@ impl Inference {
             tried => return tried,
         };
         let (kind, facts) = (graph.backend(), graph.facts().clone());
-        let known = Known { kind, facts, tensor_bytes_max: graph.tensor_bytes_max() };
+        let (tensor_bytes_max, footprint) = (graph.tensor_bytes_max(), graph.footprint());
+        let known = Known { kind, facts, tensor_bytes_max, footprint };
         let group = self.pool.group(Together::Model(publisher, source.digest));
         let loading = RemoteModel::load(group, source, kind, None);
         match tokio::time::timeout_at(time.until().into(), loading).await {
