@@ -5,6 +5,7 @@
 
 mod forward;
 mod graph;
+mod load;
 mod mapped;
 mod plan;
 mod running;
@@ -14,26 +15,20 @@ pub mod worker;
 use std::fmt;
 use std::fs::File;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::pool::Pool;
 use super::strikes::{Culprit, Owned};
-use super::{Call, Inference, LOAD_TIMEOUT, LoadError, ModelSource};
+use super::{Call, LOAD_TIMEOUT, LoadError, ModelSource};
+use hospes_admission::{Footprint, Taken};
+use hospes_core::backend::BackendKind;
 use hospes_core::language::{About, Failure, Part, Refusal};
 use hospes_decoder::Decoder;
 use hospes_language::{Answer, Ask, added_names};
 use running::{Running, invalid, payload};
 
+pub(super) use load::Slots;
 pub use sequence::{Pieces, Sequence};
-
-impl Inference {
-    /// Loads a decoder model into a process of its own.
-    ///
-    /// # Errors
-    /// [`LoadError`].
-    pub async fn load_decoder(&self, source: ModelSource) -> Result<Speaker, LoadError> {
-        Speaker::load(Arc::clone(&self.pool), source).await
-    }
-}
 
 /// The tokens that an agreement permits. Taken before they are computed, so that no call gets more.
 pub trait Tokens: Send + Sync {
@@ -62,6 +57,9 @@ struct Inner {
     about: About,
     source: ModelSource,
     bytes: u64,
+    footprint: Footprint,
+    /// The room that it takes, if somebody counts.
+    _room: Option<Taken>,
     pool: Arc<Pool>,
     /// The process, while it runs. Locked while one starts.
     running: tokio::sync::Mutex<Option<Arc<Running>>>,
@@ -75,20 +73,52 @@ impl fmt::Debug for Speaker {
 
 impl Speaker {
     /// Reads a decoder and loads it into a process of its own.
-    pub(super) async fn load(pool: Arc<Pool>, source: ModelSource) -> Result<Self, LoadError> {
+    pub(super) async fn load(
+        pool: Arc<Pool>,
+        source: ModelSource,
+        mut room: Option<Taken>,
+    ) -> Result<Self, LoadError> {
         let read = source.clone();
-        let read = tokio::task::spawn_blocking(move || read_about(&read)).await;
-        let (about, bytes) =
-            read.unwrap_or_else(|panic| Err(LoadError::Decoder(panic.to_string())))?;
-        let source = source.without_bytes();
-        let inner = Inner { about, source, bytes, pool, running: tokio::sync::Mutex::default() };
-        let speaker = Self(Arc::new(inner));
-        let culprit = Culprit::loading(speaker.owned());
-        if let Some(wait) = speaker.0.pool.strikes.standing(&culprit).wait {
+        let read = tokio::task::spawn_blocking(move || Read::of(&read)).await;
+        let read = read.unwrap_or_else(|panic| Err(LoadError::Decoder(panic.to_string())));
+        let Read { about, bytes, footprint } = read?;
+        if let Some(room) = &mut room {
+            room.set(footprint);
+        }
+        let speaker = Self(Arc::new(Inner {
+            about,
+            source: source.without_bytes(),
+            bytes,
+            footprint,
+            _room: room,
+            pool,
+            running: tokio::sync::Mutex::default(),
+        }));
+        if let Some(wait) = speaker.backed_off() {
             return Err(LoadError::BackedOff { wait });
         }
         speaker.running().await?;
         Ok(speaker)
+    }
+
+    /// How long it may not be loaded again, because it ended its process.
+    fn backed_off(&self) -> Option<Duration> {
+        self.0.pool.strikes.standing(&Culprit::loading(self.owned())).wait
+    }
+
+    /// Whether it can be computed now, as far as is known without starting its process.
+    pub fn is_ready(&self) -> bool {
+        self.backed_off().is_none()
+    }
+
+    /// The backend that computes it.
+    pub fn backend(&self) -> BackendKind {
+        load::BACKEND
+    }
+
+    /// What it takes of the room for loaded models.
+    pub fn footprint(&self) -> Footprint {
+        self.0.footprint
     }
 
     /// What a guest may know of the model.
@@ -167,26 +197,40 @@ impl Speaker {
     }
 }
 
-/// Reads what guests may know of a model, and its size. All of it is checked if its bytes are there; otherwise it was before.
-fn read_about(source: &ModelSource) -> Result<(About, u64), LoadError> {
-    if !source.bytes.is_empty() {
-        let decoder = Decoder::read(&source.bytes);
-        let decoder = decoder.map_err(|error| LoadError::Decoder(error.to_string()))?;
-        return Ok((about(&decoder)?, source.bytes.len() as u64));
+/// What is known of a decoder's file.
+struct Read {
+    about: About,
+    bytes: u64,
+    footprint: Footprint,
+}
+
+impl Read {
+    /// Reads a file. All of it is checked if its bytes are there; otherwise it was before.
+    fn of(source: &ModelSource) -> Result<Self, LoadError> {
+        if !source.bytes.is_empty() {
+            let decoder = Decoder::read(&source.bytes).map_err(refused)?;
+            return Self::from(&decoder, source.bytes.len() as u64);
+        }
+        let file = File::from((source.reopen)().map_err(refused)?);
+        let bytes = file.metadata().map_err(refused)?.len();
+        let mapped = mapped::map(&file, bytes).map_err(refused)?;
+        Self::from(&Decoder::open(mapped.bytes()).map_err(refused)?, bytes)
     }
-    let failed = |error: std::io::Error| LoadError::Decoder(error.to_string());
-    let file = File::from((source.reopen)().map_err(failed)?);
-    let bytes = file.metadata().map_err(failed)?.len();
-    let mapped = mapped::map(&file, bytes).map_err(failed)?;
-    let decoder = Decoder::open(mapped.bytes());
-    let decoder = decoder.map_err(|error| LoadError::Decoder(error.to_string()))?;
-    Ok((about(&decoder)?, bytes))
+
+    fn from(decoder: &Decoder<'_>, bytes: u64) -> Result<Self, LoadError> {
+        let footprint = load::estimate(decoder.config(), bytes);
+        Ok(Self { about: about(decoder)?, bytes, footprint })
+    }
+}
+
+fn refused(error: impl fmt::Display) -> LoadError {
+    LoadError::Decoder(error.to_string())
 }
 
 fn about(decoder: &Decoder<'_>) -> Result<About, LoadError> {
     let config = decoder.config();
     let specials = added_names(decoder.tokenizer());
-    let specials = specials.map_err(|error| LoadError::Decoder(error.to_string()))?;
+    let specials = specials.map_err(refused)?;
     Ok(About {
         context: plan::rows(config).length as u32,
         vocabulary: config.vocabulary,

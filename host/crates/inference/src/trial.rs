@@ -29,8 +29,8 @@ pub struct TrialTime {
 }
 
 /// One model's part of that time.
-struct ModelTime {
-    until: Instant,
+pub(super) struct ModelTime {
+    pub(super) until: Instant,
     /// Whether it is the full limit for one model.
     is_whole: bool,
 }
@@ -46,7 +46,7 @@ impl TrialTime {
         self.until
     }
 
-    fn of_one(&self) -> ModelTime {
+    pub(super) fn of_one(&self) -> ModelTime {
         let whole = Instant::now() + self.each;
         ModelTime { until: whole.min(self.until), is_whole: whole <= self.until }
     }

@@ -39,6 +39,12 @@ pub(super) fn rows(config: &Config) -> CacheShape {
     CacheShape { layers, rows, heads, length: length(rows), size }
 }
 
+/// Memory of the rows, in bytes, once all of them are full.
+pub(super) fn rows_bytes(config: &Config) -> u64 {
+    let shape = rows(config);
+    (shape.rows * shape.length * shape.token() * size_of::<f32>()) as u64
+}
+
 /// The limits of a decoder's engine.
 pub(super) fn settings() -> Settings {
     Settings {
