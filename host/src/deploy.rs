@@ -27,11 +27,12 @@ use crate::config::show_bytes;
 use crate::host::Host;
 use crate::id::{AccountName, Digest, ModelName, Party};
 use crate::inference::{LoadError, Trial, TrialError};
-use crate::sandbox::{Declared, Graphs, Guest, SandboxError};
+use crate::sandbox::{Declared, Guest, SandboxError};
 use crate::state;
 use crate::state::accounts::Caller;
 use crate::state::deployments::{
-    Deployment, Describe, DescribedModel, Loaded, Reference, ResolveError, described, record,
+    Deployment, Describe, DescribedDecoder, DescribedModel, Loaded, Natives, Reference,
+    ResolveError, described, record,
 };
 use crate::store::{StoreError, Table};
 
@@ -55,8 +56,6 @@ pub enum DeployError {
         #[source]
         source: LoadError,
     },
-    #[error("model `{model}` is a decoder, and this host does not run decoder models yet")]
-    NoEngine { model: String },
     #[error("model `{model}`, computed by `{backend}`, is unusable: {source}")]
     Trial {
         model: String,
@@ -104,13 +103,13 @@ pub async fn deploy(
     let guest = compile(host, &publication, &bundle).await?;
     let models = Models::of(&publication, &bundle);
     models.prepare(host).await;
-    let graphs = models.load(host, None).await?;
-    let trials = models.try_out(host, &graphs, &Backends::new()).await?;
+    let natives = models.load(host, None).await?;
+    let trials = models.try_out(host, &natives, &Backends::new()).await?;
     let (backends, joined) = (backends(&trials), joined(&trials));
-    models.join(&graphs, &joined);
+    models.join(&natives.graphs, &joined);
     let publication = Publication { backends, joined, ..publication };
-    let deployment = Arc::new(stage(host, &publication, &bundle, &guest.0, &graphs));
-    let loaded = Arc::new(Loaded::new(Arc::clone(&deployment), guest, graphs));
+    let deployment = Arc::new(stage(host, &publication, &bundle, &guest.0, &natives));
+    let loaded = Arc::new(Loaded::new(Arc::clone(&deployment), guest, natives));
     document(host, &deployment, describe).await?;
     warm(host, &loaded).await?;
     block_in_place(|| host.registry.store(&bundle))?;
@@ -159,19 +158,19 @@ async fn load_kept(
     check_withdrawn(host, publication, &bundle)?;
     let guest = compile(host, publication, &bundle).await?;
     let models = Models::of(publication, &bundle);
-    let graphs = models.load(host, known.as_deref()).await?;
+    let natives = models.load(host, known.as_deref()).await?;
     // Hosts before this one did not record the backends.
     if !publication.backends.is_empty() {
-        models.try_out(host, &graphs, &publication.backends).await?;
+        models.try_out(host, &natives, &publication.backends).await?;
     }
-    models.join(&graphs, &publication.joined);
-    let fresh = stage(host, publication, &bundle, &guest.0, &graphs);
+    models.join(&natives.graphs, &publication.joined);
+    let fresh = stage(host, publication, &bundle, &guest.0, &natives);
     let deployment = match known {
         Some(known) if known.looks_like(&fresh) => known,
         Some(known) => Arc::new(fresh.after(&known)),
         None => Arc::new(fresh),
     };
-    Ok(Arc::new(Loaded::new(deployment, guest, graphs)))
+    Ok(Arc::new(Loaded::new(deployment, guest, natives)))
 }
 
 /// Every published version of a model, in service or not, in ascending order.
@@ -425,11 +424,14 @@ fn stage(
     publication: &Publication,
     bundle: &VerifiedBundle,
     guest: &Guest,
-    graphs: &Graphs,
+    Natives { graphs, speakers }: &Natives,
 ) -> Deployment {
-    let models = bundle.manifest().models.iter().filter_map(|spec| {
-        let name = spec.name.as_str();
+    let names = || bundle.manifest().models.iter().map(|spec| spec.name.as_str());
+    let models = names().filter_map(|name| {
         graphs.get(name).map(|graph| DescribedModel::of(name.to_owned(), graph))
+    });
+    let decoders = names().filter_map(|name| {
+        speakers.get(name).map(|speaker| DescribedDecoder::of(name.to_owned(), speaker))
     });
     Deployment {
         model: publication.model.clone(),
@@ -442,6 +444,7 @@ fn stage(
         functions: guest.prototypes().collect(),
         imports: guest.imports(),
         models: models.collect(),
+        decoders: decoders.collect(),
         codeless: bundle::is_passthrough(bundle.component_digest()),
         statistics: Arc::default(),
         stop: Arc::default(),

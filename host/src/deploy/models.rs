@@ -9,9 +9,11 @@ use super::{DeployError, Publication, Tried, space};
 use crate::bundle::{Encoding, ModelSpec, VerifiedBundle};
 use crate::host::Host;
 use crate::id::{AccountName, Digest};
-use crate::inference::{ModelSource, Placement, TrialTime, file_in_memory};
+use crate::inference::{
+    Graph, LoadError, ModelSource, Placement, Speaker, TrialTime, file_in_memory,
+};
 use crate::sandbox::Graphs;
-use crate::state::deployments::Deployment;
+use crate::state::deployments::{Deployment, Natives};
 
 /// The models of a bundle that is being deployed.
 pub(super) struct Models<'b> {
@@ -58,9 +60,10 @@ impl<'b> Models<'b> {
         }
     }
 
-    /// Makes the forms in which their weights are mapped, so that they are loaded from those.
+    /// Makes the forms in which their weights are mapped, so that they are loaded from those. Weights of decoders are mapped as they are.
     pub(super) async fn prepare(&self, host: &Host) {
-        for model in &self.bundle.manifest().models {
+        let models = self.bundle.manifest().models.iter();
+        for model in models.filter(|model| model.encoding != Encoding::Decoder) {
             host.inference.prepare(&self.source(host, model), placement(model)).await;
         }
     }
@@ -70,34 +73,64 @@ impl<'b> Models<'b> {
         &self,
         host: &Host,
         known: Option<&Deployment>,
-    ) -> Result<Graphs, DeployError> {
-        let mut graphs = HashMap::new();
+    ) -> Result<Natives, DeployError> {
+        let (mut graphs, mut speakers) = (HashMap::new(), HashMap::new());
         for model in &self.bundle.manifest().models {
-            if model.encoding == Encoding::Decoder {
-                return Err(DeployError::NoEngine { model: model.name.to_string() });
+            let name = model.name.as_str().into();
+            match model.encoding {
+                Encoding::Decoder => {
+                    let speaker = self.load_decoder(host, model, known).await?;
+                    speakers.insert(name, speaker);
+                }
+                Encoding::Onnx => {
+                    graphs.insert(name, self.load_graph(host, model, known).await?);
+                }
             }
-            let (source, placement) = (self.source(host, model), placement(model));
-            let loaded = host.inference.loaded(&source, placement).await;
-            let loaded = loaded
-                .map_err(|source| DeployError::Model { model: model.name.to_string(), source })?;
-            if let Some(graph) = loaded {
-                graphs.insert(model.name.as_str().into(), graph);
-                continue;
-            }
-            let known = known.and_then(|known| {
-                let mut models = known.models().iter();
-                models.find(|known| known.name == model.name.as_str())
-            });
-            let wanted = known
-                .map_or_else(|| host.inference.estimate(model.bytes), |known| known.footprint());
-            let _kept = host.inference.keep_worker(&source, placement);
-            let room = space::take(host, wanted).await?;
-            let graph = host.inference.load_into(source, placement, Some(room)).await;
-            let graph = graph
-                .map_err(|source| DeployError::Model { model: model.name.to_string(), source })?;
-            graphs.insert(model.name.as_str().into(), graph);
         }
-        Ok(Arc::new(graphs))
+        Ok(Natives { graphs: Arc::new(graphs), speakers: Arc::new(speakers) })
+    }
+
+    async fn load_graph(
+        &self,
+        host: &Host,
+        model: &ModelSpec,
+        known: Option<&Deployment>,
+    ) -> Result<Arc<Graph>, DeployError> {
+        let (source, placement) = (self.source(host, model), placement(model));
+        if let Some(graph) =
+            host.inference.loaded(&source, placement).await.map_err(refused(model))?
+        {
+            return Ok(graph);
+        }
+        let mut known = known.into_iter().flat_map(|known| known.models());
+        let known = known.find(|known| known.name == model.name.as_str());
+        let wanted =
+            known.map_or_else(|| host.inference.estimate(model.bytes), |known| known.footprint());
+        let _kept = host.inference.keep_worker(&source, placement);
+        let room = space::take(host, wanted).await?;
+        host.inference.load_into(source, placement, Some(room)).await.map_err(refused(model))
+    }
+
+    async fn load_decoder(
+        &self,
+        host: &Host,
+        model: &ModelSpec,
+        known: Option<&Deployment>,
+    ) -> Result<Speaker, DeployError> {
+        let (source, placement) = (self.source(host, model), placement(model));
+        let inference = &host.inference;
+        if let Some(speaker) =
+            inference.loaded_decoder(&source, placement).await.map_err(refused(model))?
+        {
+            return Ok(speaker);
+        }
+        let mut known = known.into_iter().flat_map(|known| known.decoders());
+        let wanted = match known.find(|known| known.name == model.name.as_str()) {
+            Some(known) => known.footprint(),
+            None => inference.estimate_decoder(&source).map_err(refused(model))?,
+        };
+        let room = space::take(host, wanted).await?;
+        inference.load_decoder_into(source, placement, Some(room)).await.map_err(refused(model))
     }
 
     /// Computes each model before callers can reach it: a model that would fail every call does not go live. Models that these backends
@@ -105,22 +138,28 @@ impl<'b> Models<'b> {
     pub(super) async fn try_out(
         &self,
         host: &Host,
-        graphs: &Graphs,
+        Natives { graphs, speakers }: &Natives,
         before: &Backends,
     ) -> Result<Vec<Tried>, DeployError> {
         let time = TrialTime::begin(host.config().sandbox.deadline);
         let mut tried = Vec::new();
         for spec in &self.bundle.manifest().models {
-            let (model, Some(graph)) = (spec.name.to_string(), graphs.get(spec.name.as_str()))
-            else {
-                continue;
-            };
-            let backend = graph.backend();
+            let (model, name) = (spec.name.to_string(), spec.name.as_str());
+            let (graph, speaker) = (graphs.get(name), speakers.get(name));
+            let backend = graph.map(|graph| graph.backend());
+            let Some(backend) = backend.or(speaker.map(Speaker::backend)) else { continue };
             if before.get(&model).is_some_and(|before| *before == backend.to_string()) {
                 continue;
             }
-            let how = (time, spec.batch_axis);
-            match host.inference.try_out(graph, self.source(host, spec), how).await {
+            let tried_out = match (graph, speaker) {
+                (Some(graph), _) => {
+                    let how = (time, spec.batch_axis);
+                    host.inference.try_out(graph, self.source(host, spec), how).await
+                }
+                (None, Some(speaker)) => host.inference.try_out_decoder(speaker, time).await,
+                (None, None) => continue,
+            };
+            match tried_out {
                 Ok(trial) => tried.push(Tried { model, backend, trial }),
                 Err(source) => return Err(DeployError::Trial { model, backend, source }),
             }
@@ -158,4 +197,9 @@ pub(super) fn backends(tried: &[Tried]) -> Backends {
 /// The publisher's choice of backend for a model.
 fn placement(model: &ModelSpec) -> Placement {
     Placement { backend: model.backend, device: model.device }
+}
+
+fn refused(model: &ModelSpec) -> impl Fn(LoadError) -> DeployError {
+    let model = model.name.to_string();
+    move |source| DeployError::Model { model: model.clone(), source }
 }

@@ -89,7 +89,10 @@ impl Host {
     fn computes(&self, published: &Published, live: &Deployment) -> bool {
         match published.loaded() {
             Some(loaded) => loaded.can_compute(),
-            None => live.models().is_empty() || !self.inference.starts_no_workers(),
+            None => {
+                let needs_none = live.models().is_empty() && live.decoders().is_empty();
+                needs_none || !self.inference.starts_no_workers()
+            }
         }
     }
 

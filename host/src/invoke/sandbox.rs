@@ -28,7 +28,7 @@ pub(super) async fn instantiate(
     let tensor_bytes_max = host.config().inference.tensor_bytes_max.get();
     let limits = function.narrow(host.sandbox.call_limits(began, tensor_bytes_max));
     let limits = within(call, grant.narrow_limits(limits, admission));
-    let context = context((host, function), grant, admission, call);
+    let context = context((host, function, loaded), grant, admission, call);
     host.sandbox.instantiate(loaded.guest(), loaded.graphs(), limits, context).await
 }
 
@@ -72,11 +72,12 @@ fn within(call: &Call, limits: CallLimits) -> CallLimits {
 }
 
 fn context(
-    (host, function): (&Host, &Function),
+    (host, function, loaded): (&Host, &Function, &Loaded),
     grant: &Grant,
     admission: &Admission,
     call: &Call,
 ) -> CallContext {
+    let speakers = loaded.speakers();
     CallContext {
         call: call.id,
         agreement: grant.agreement().copied(),
@@ -87,8 +88,8 @@ fn context(
         input_bytes: call.payload.bytes().len(),
         purpose: call.purpose.clone(),
         output_bytes_max: grant.output_limit(admission).0,
-        // No bundle has some yet: decoders are not loaded.
-        speakers: Arc::default(),
+        speakers: Arc::clone(speakers),
+        scope: (!speakers.is_empty()).then(|| grant.prefix_scope()),
         gate: grant.gate(admission),
         stop: grant.stops(function).or_left(call.left.clone()),
         log: Arc::clone(function.deployment().log()),

@@ -15,7 +15,7 @@ use super::language::{Meter, Speakers};
 use super::limits::{CallLimits, Growth, LimitReached};
 use crate::admission::{Allotment, Priority};
 use crate::id::{AccountName, CallId, Digest};
-use crate::inference::{Call, Caller, Graph, Meets, Tokens};
+use crate::inference::{Call, Caller, Graph, Meets, PrefixScope, Tokens};
 use crate::stop::Stops;
 use crate::telemetry::Allowance;
 use crate::tensor::Tensor;
@@ -61,6 +61,8 @@ pub struct CallContext {
     pub output_bytes_max: u64,
     /// The bundle's models that speak.
     pub speakers: Speakers,
+    /// Whose earlier beginnings of texts need not be computed again; `None` for nobody's.
+    pub scope: Option<PrefixScope>,
     /// Asked before each computation; `None` if everything is permitted.
     pub gate: Option<Arc<dyn ComputeGate>>,
     /// Ends the call from outside.

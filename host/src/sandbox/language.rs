@@ -16,8 +16,7 @@ use wasmtime::component::{Accessor, HasSelf, Resource, StreamReader};
 use super::bindings::language::hospes::plugin0_2_0::language as wit;
 use super::context::CallState;
 use super::limits::LimitReached;
-use crate::id::Digest;
-use crate::inference::{PrefixScope, Sequence, Speaker};
+use crate::inference::{Sequence, Speaker};
 use crate::language::{Failure, Part, Refusal};
 
 pub(super) use meter::Meter;
@@ -58,13 +57,6 @@ impl CallState {
         })
     }
 
-    /// Who may share a beginning: calls of one account under one agreement. The engine keeps models apart.
-    fn scope(&self) -> PrefixScope {
-        let account = self.context.account.as_str();
-        let agreement = self.context.agreement.map_or([0; 32], |id| *id.as_bytes());
-        PrefixScope(*Digest::of(&[account.as_bytes(), &[0], &agreement].concat()).as_bytes())
-    }
-
     fn push_sequence(&mut self, sequence: Sequence) -> wasmtime::Result<Resource<GuestSequence>> {
         let handle = self.table.push(GuestSequence(Arc::new(Mutex::new(sequence))))?;
         self.sequences += 1;
@@ -89,7 +81,7 @@ impl wit::Host for CallState {
             Ok(speaker) => speaker,
             Err(failure) => return Ok(Err(failure)),
         };
-        let opened = speaker.open(self.computes_for(), Some(self.scope()));
+        let opened = speaker.open(self.computes_for(), self.context.scope);
         match self.ends().bound(opened).await? {
             Ok(sequence) => self.push_sequence(sequence).map(Ok),
             Err(failure) => refused(failure),

@@ -26,10 +26,10 @@ use semver::Version;
 use loaded::Residents;
 use models::{Models, Versions, find};
 
-pub use deployment::{Deployment, DescribedModel};
+pub use deployment::{Deployment, DescribedDecoder, DescribedModel};
 pub use description::{Descriptions, described, record};
 pub use document::{Describe, Document, PLAIN};
-pub use loaded::{Loaded, Loads};
+pub use loaded::{Loaded, Loads, Natives};
 pub use loading::{LOADING_MAX, Loading};
 pub use models::After;
 pub use published::{Outcome, Published};

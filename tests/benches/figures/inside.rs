@@ -123,6 +123,7 @@ impl Ours {
             purpose: None,
             output_bytes_max: 1 << 20,
             speakers: Arc::default(),
+            scope: None,
             gate: None,
             stop: Stops::default(),
             sink: None,

@@ -223,8 +223,9 @@ fn fingerprint(live: &Deployment) -> String {
     let digest = live.digest().to_string();
     let digits = digest.rsplit(':').next().unwrap_or_default();
     let mut fingerprint = format!("fp_{}", digits.get(..FINGERPRINT_DIGITS).unwrap_or(digits));
-    let mut backends: Vec<_> =
-        live.models().iter().map(|model| model.backend.to_string()).collect();
+    let models = live.models().iter().map(|model| model.backend);
+    let decoders = live.decoders().iter().map(|decoder| decoder.backend);
+    let mut backends: Vec<_> = models.chain(decoders).map(|backend| backend.to_string()).collect();
     backends.sort_unstable();
     backends.dedup();
     for backend in backends {

@@ -84,10 +84,15 @@ fn serves(live: &Deployment) -> bool {
 fn model(live: &Deployment) -> Value {
     // Hosts did not always write down when a version was published.
     let created = live.published_at().map_or(0, |at| at.as_second());
-    json!({
+    let mut model = json!({
         "id": live.model(),
         "object": "model",
         "created": created,
         "owned_by": live.model().publisher,
-    })
+    });
+    // The least that all its language models have.
+    if let Some(context) = live.decoders().iter().map(|decoder| decoder.context).min() {
+        model["context_length"] = json!(context);
+    }
+    model
 }

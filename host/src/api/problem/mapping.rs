@@ -269,7 +269,6 @@ impl From<DeployError> for Problem {
             | DeployError::NeverFits(_)
             | DeployError::NotYours { .. }
             | DeployError::Model { .. }
-            | DeployError::NoEngine { .. }
             | DeployError::Trial { .. }
             | DeployError::Document { .. }
             | DeployError::Room(_) => Self::new(ProblemKind::BundleRefused, in_a_line(&error)),

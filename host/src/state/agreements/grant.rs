@@ -14,7 +14,7 @@ use crate::agreement::{CallFacts, InputFacts, OnSuspend, Report, Rule, RuleSet, 
 use crate::call::{Call, Timings};
 use crate::controls::Controls;
 use crate::id::{AccountName, Digest, Party};
-use crate::inference::Tokens;
+use crate::inference::{PrefixScope, Tokens};
 use crate::ledger::Ledger;
 use crate::outcome::OutputLimit;
 use crate::sandbox::{CallLimits, ComputeGate, Input};
@@ -115,6 +115,17 @@ impl Grant {
     /// The publisher: the one in the agreement, or the caller under its present key.
     pub fn publisher(&self) -> Party {
         self.active().map_or(*self.caller.party(), |active| active.outline().publisher)
+    }
+
+    /// Who may share a beginning of a text: calls of this account under this agreement, until the agreement is suspended or stopped. What
+    /// was computed before that is not found afterwards. The engine keeps models apart.
+    pub fn prefix_scope(&self) -> PrefixScope {
+        let mut key = format!("{} {}", self.account(), self.caller.party()).into_bytes();
+        for active in std::iter::successors(self.active(), |active| active.parent()) {
+            key.extend(active.id().as_bytes());
+            key.extend(active.life().changes(self.now).into_iter().flat_map(u64::to_be_bytes));
+        }
+        PrefixScope(*Digest::of(&key).as_bytes())
     }
 
     fn active(&self) -> Option<&Arc<Active>> {

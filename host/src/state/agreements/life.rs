@@ -1,6 +1,6 @@
 //! An agreement's events after signing. They are stored before they take effect, and end running calls.
 
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 use arc_swap::ArcSwap;
@@ -41,6 +41,8 @@ pub(super) struct Life {
     stop: ArcSwap<Stop>,
     /// Ends running calls unconditionally, for the operator.
     halt: ArcSwap<Stop>,
+    /// How often that happened.
+    halts: AtomicU64,
 }
 
 /// What ends a call under an agreement.
@@ -63,6 +65,7 @@ impl Life {
             runs_until: AtomicI64::new(i64::MIN),
             stop: ArcSwap::default(),
             halt: ArcSwap::default(),
+            halts: AtomicU64::new(0),
         }
     }
 
@@ -92,6 +95,14 @@ impl Life {
         Ok(())
     }
 
+    /// How often it has changed: its events, those that have taken effect, and how often the operator has ended its calls.
+    pub fn changes(&self, now: Timestamp) -> [u64; 3] {
+        let lifecycle = self.lock();
+        let events = lifecycle.events();
+        let effective = events.iter().filter(|event| event.effective <= now).count();
+        [events.len() as u64, effective as u64, self.halts.load(Ordering::Acquire)]
+    }
+
     /// One of its events cannot be read and may have ended it: it permits nothing.
     fn freeze(&self, reason: String) {
         let _ = self.frozen.set(reason);
@@ -104,6 +115,7 @@ impl Life {
 
     /// Ends running calls, whatever the agreement says.
     pub fn halt(&self) {
+        self.halts.fetch_add(1, Ordering::AcqRel);
         self.halt.swap(Arc::default()).set();
     }
 

@@ -15,7 +15,7 @@ use crate::bundle::Manifest;
 use crate::bundle::provenance::TrainingSummary;
 use crate::capability::Capabilities;
 use crate::id::{Digest, ModelName, Party};
-use crate::inference::{Graph, ModelSignature};
+use crate::inference::{Graph, ModelSignature, Speaker};
 use crate::sandbox::{CallLimits, FunctionType, Prototype};
 use crate::stop::Stop;
 use crate::telemetry::Allowance;
@@ -36,6 +36,8 @@ pub struct Deployment {
     pub(crate) imports: Capabilities,
     /// Its models, in the manifest's order.
     pub(crate) models: Box<[DescribedModel]>,
+    /// Its language models, in the manifest's order.
+    pub(crate) decoders: Box<[DescribedDecoder]>,
     /// Whether the bundle is a model without code.
     pub(crate) codeless: bool,
     pub(crate) statistics: Arc<Statistics>,
@@ -95,6 +97,11 @@ impl Deployment {
         &self.models
     }
 
+    /// The language models that its code may speak with.
+    pub fn decoders(&self) -> &[DescribedDecoder] {
+        &self.decoders
+    }
+
     /// Whether the bundle is a model without code: tensors go to the model unchanged.
     pub fn is_codeless(&self) -> bool {
         self.codeless
@@ -147,6 +154,7 @@ impl Deployment {
             && self.imports == other.imports
             && self.models.len() == other.models.len()
             && self.models.iter().zip(&*other.models).all(|(one, other)| one.looks_like(other))
+            && self.decoders == other.decoders
     }
 
     /// This description in place of an older one of the same version: its statistics go on, and who ends its calls ends all of them.
@@ -240,5 +248,38 @@ impl DescribedModel {
     fn looks_like(&self, other: &Self) -> bool {
         let of = |one: &Self| (one.name.clone(), one.backend, one.initialised.clone());
         of(self) == of(other) && self.signature == other.signature
+    }
+}
+
+/// A language model of a version, as it was when it was last loaded.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DescribedDecoder {
+    /// The name by which the code speaks with it.
+    pub name: String,
+    pub backend: BackendKind,
+    /// Most tokens of a sequence.
+    pub context: u32,
+    /// Bytes of memory and memory mappings that it takes.
+    pub private_bytes: u64,
+    pub mappings: u64,
+}
+
+impl DescribedDecoder {
+    /// A loaded one.
+    pub fn of(name: String, speaker: &Speaker) -> Self {
+        let Footprint { bytes, mappings } = speaker.footprint();
+        Self {
+            name,
+            backend: speaker.backend(),
+            context: speaker.about().context,
+            private_bytes: bytes,
+            mappings,
+        }
+    }
+
+    /// What it took when it was last loaded.
+    pub fn footprint(&self) -> Footprint {
+        Footprint { bytes: self.private_bytes, mappings: self.mappings }
     }
 }

@@ -14,7 +14,7 @@ use semver::Version;
 use serde::{Deserialize, Serialize};
 use tokio::sync::OnceCell;
 
-use super::{Deployment, DescribedModel};
+use super::{Deployment, DescribedDecoder, DescribedModel};
 use crate::bundle::provenance::TrainingSummary;
 use crate::bundle::{self, Manifest};
 use crate::capability::Capabilities;
@@ -44,6 +44,9 @@ struct Record {
     functions: Vec<Prototype>,
     imports: Capabilities,
     models: Vec<DescribedModel>,
+    /// Absent from older records.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    decoders: Vec<DescribedDecoder>,
 }
 
 /// A version's record; `None` if it would be too large.
@@ -59,6 +62,7 @@ pub fn record(deployment: &Deployment) -> Option<Vec<u8>> {
         functions: deployment.functions.to_vec(),
         imports: deployment.imports,
         models: deployment.models.to_vec(),
+        decoders: deployment.decoders.to_vec(),
     };
     let mut json = Bounded(Vec::new());
     serde_json::to_writer(&mut json, &record).ok()?;
@@ -125,6 +129,7 @@ impl Descriptions {
             functions: record.functions.into(),
             imports: record.imports,
             models: record.models.into(),
+            decoders: record.decoders.into(),
             codeless: bundle::is_passthrough(&record.component),
             statistics: Arc::default(),
             stop: Arc::default(),

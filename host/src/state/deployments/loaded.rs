@@ -9,21 +9,34 @@ use std::time::{Duration, Instant};
 use super::{Deployment, Deployments, Function, Published, ResolveError};
 use crate::admission::Taken;
 use crate::id::FunctionName;
-use crate::sandbox::{Entry, Graphs, Guest};
+use crate::sandbox::{Entry, Graphs, Guest, Speakers};
 
 /// A version's code and models, ready for calls.
 pub struct Loaded {
     deployment: Arc<Deployment>,
     guest: Guest,
-    graphs: Graphs,
+    natives: Natives,
     /// The room that its code takes. Each model has its own, because versions share models.
     _room: Taken,
 }
 
+/// What of a version the host computes for its code, by the names in the manifest.
+#[derive(Clone, Default)]
+pub struct Natives {
+    /// The models that map tensors to tensors.
+    pub graphs: Graphs,
+    /// The language models.
+    pub speakers: Speakers,
+}
+
 impl Loaded {
     /// A version with its code, which takes this room, and its models.
-    pub fn new(deployment: Arc<Deployment>, (guest, room): (Guest, Taken), graphs: Graphs) -> Self {
-        Self { deployment, guest, graphs, _room: room }
+    pub fn new(
+        deployment: Arc<Deployment>,
+        (guest, room): (Guest, Taken),
+        natives: Natives,
+    ) -> Self {
+        Self { deployment, guest, natives, _room: room }
     }
 
     /// What is known of the version.
@@ -38,12 +51,19 @@ impl Loaded {
 
     /// The models that the code may load.
     pub fn graphs(&self) -> &Graphs {
-        &self.graphs
+        &self.natives.graphs
+    }
+
+    /// The language models that the code may speak with.
+    pub fn speakers(&self) -> &Speakers {
+        &self.natives.speakers
     }
 
     /// Whether all its models can be computed now.
     pub fn can_compute(&self) -> bool {
-        self.graphs.values().all(|graph| graph.is_ready())
+        let Natives { graphs, speakers } = &self.natives;
+        graphs.values().all(|graph| graph.is_ready())
+            && speakers.values().all(|speaker| speaker.is_ready())
     }
 
     /// The function of this name, ready to call.
