@@ -85,21 +85,22 @@ pub async fn complete<A: Assistant>(
     let spoken = async {
         A::prepare(&mut messages, &mut options)?;
         let prepared = Prepared::of::<A>(&messages, &options)?;
-        speak::speak::<A>(prepared, &options).await
+        speak::speak::<A>(vec![prepared], &options).await
     };
     spoken.await.map_err(String::from)
 }
 
-/// What a prompt goes on with. [`chat!`](crate::chat!) exports it.
+/// What prompts go on with. [`chat!`](crate::chat!) exports it.
 ///
 /// # Errors
 /// A [`Refusal`], as JSON.
 #[doc(hidden)]
 pub async fn go_on<A: Assistant>(
-    prompt: Prompt,
+    prompts: Vec<Prompt>,
     options: Options,
 ) -> Result<StreamReader<Piece>, String> {
-    let prepared = Prepared::as_it_is(prompt, &options);
+    let prepared = prompts.into_iter().map(|prompt| Prepared::as_it_is(prompt, &options));
+    let prepared: Result<Vec<_>, _> = prepared.collect();
     let spoken = async { speak::speak::<A>(prepared?, &options).await };
     spoken.await.map_err(String::from)
 }
@@ -143,13 +144,13 @@ macro_rules! chat {
                 }
 
                 async fn go_on(
-                    prompt: $crate::chat::Prompt,
+                    prompts: ::std::vec::Vec<$crate::chat::Prompt>,
                     options: $crate::chat::Options,
                 ) -> ::std::result::Result<
                     $crate::chat::StreamReader<$crate::chat::Piece>,
                     ::std::string::String,
                 > {
-                    $crate::chat::go_on::<$assistant>(prompt, options).await
+                    $crate::chat::go_on::<$assistant>(prompts, options).await
                 }
 
                 fn count(

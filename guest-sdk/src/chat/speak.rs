@@ -13,12 +13,39 @@ use super::{
 };
 use crate::language::{self, Sequence};
 
-/// Begins all answers, or none.
+/// Sequences that a host gives one call.
+const ANSWERS_MAX: usize = 16;
+
+/// Begins all answers to all prompts, or none.
 pub(super) async fn speak<A: Assistant>(
-    prepared: Prepared,
+    prompts: Vec<Prepared>,
     options: &Options,
 ) -> Result<StreamReader<Piece>, Refusal> {
     let choices = request::choices(options)?;
+    let open = prompts.len().saturating_mul(choices.into());
+    if open == 0 || open > ANSWERS_MAX {
+        let wanted = format!("{open} answers are wanted; one request may have 1 to {ANSWERS_MAX}");
+        return Err(Refusal::invalid(wanted, Some("prompt")));
+    }
+    let mut answers = Vec::with_capacity(open);
+    for (prompt, prepared) in prompts.iter().enumerate() {
+        begin::<A>((prompt, prepared), (choices, options), &mut answers).await?;
+    }
+    let (writer, reader) = wit_stream::new();
+    let read = vec![Used::default(); prompts.len()];
+    let all = Rc::new(Mutex::new(All { writer, read, used: Used::default(), open }));
+    for answer in answers {
+        wit_bindgen::spawn_local(answer.run(Rc::clone(&all)));
+    }
+    Ok(reader)
+}
+
+/// Begins the answers to one prompt.
+async fn begin<A: Assistant>(
+    (prompt, prepared): (usize, &Prepared),
+    (choices, options): (u8, &Options),
+    answers: &mut Vec<Answer>,
+) -> Result<(), Refusal> {
     let first = language::open(A::MODEL)?;
     first.append(&prepared.parts).map_err(|failure| Refusal::from(failure).about("messages"))?;
     let mut sequences = Vec::with_capacity(choices.into());
@@ -26,8 +53,9 @@ pub(super) async fn speak<A: Assistant>(
         sequences.push(first.fork()?);
     }
     sequences.push(first);
-    let mut answers = Vec::with_capacity(choices.into());
-    for (choice, sequence) in (0..).zip(sequences) {
+    for sequence in sequences {
+        // At most ANSWERS_MAX.
+        let choice = answers.len() as u8;
         let how = request::sampling::<A>(options, prepared.grammar.clone(), choice);
         let pieces = sequence.generate(how, request::until(options)).await;
         let pieces = pieces.map_err(|failure| match failure.why {
@@ -36,6 +64,7 @@ pub(super) async fn speak<A: Assistant>(
         })?;
         answers.push(Answer {
             choice,
+            prompt,
             pieces,
             _sequence: sequence,
             reader: prepared.reader(),
@@ -45,20 +74,17 @@ pub(super) async fn speak<A: Assistant>(
             used: Used::default(),
         });
     }
-    let (writer, reader) = wit_stream::new();
-    let all = Rc::new(Mutex::new(All { writer, used: Used::default(), open: choices }));
-    for answer in answers {
-        wit_bindgen::spawn_local(answer.run(Rc::clone(&all)));
-    }
-    Ok(reader)
+    Ok(())
 }
 
 /// What all answers share.
 struct All {
     writer: StreamWriter<Piece>,
+    /// What was read of each prompt: once, for all answers to it.
+    read: Vec<Used>,
     used: Used,
     /// Answers that have not ended.
-    open: u8,
+    open: usize,
 }
 
 #[derive(Default, Clone, Copy)]
@@ -72,6 +98,8 @@ struct Used {
 /// One answer.
 struct Answer {
     choice: u8,
+    /// Which of the prompts it answers.
+    prompt: usize,
     pieces: StreamReader<language::Piece>,
     /// It lives as long as its pieces come.
     _sequence: Sequence,
@@ -157,17 +185,17 @@ impl Answer {
 
     /// Adds to what all have used. The last answer reports it.
     async fn account(&self, all: &mut All) {
-        // The prompt was read once, for all of them.
-        all.used.prompt = all.used.prompt.max(self.used.prompt);
-        all.used.cached = all.used.cached.max(self.used.cached);
+        let read = &mut all.read[self.prompt];
+        read.prompt = read.prompt.max(self.used.prompt);
+        read.cached = read.cached.max(self.used.cached);
         all.used.completion += self.used.completion;
         all.used.reasoning += self.used.reasoning;
         all.open -= 1;
         if all.open == 0 {
-            let Used { prompt, cached, completion, reasoning } = all.used;
+            let Used { completion, reasoning, .. } = all.used;
             let usage = Usage {
-                prompt_tokens: prompt,
-                cached_tokens: cached,
+                prompt_tokens: all.read.iter().map(|read| read.prompt).sum(),
+                cached_tokens: all.read.iter().map(|read| read.cached).sum(),
                 completion_tokens: completion,
                 reasoning_tokens: reasoning,
             };
