@@ -8,7 +8,7 @@ NICE ?= nice -n 5
 CARGO ?= cargo
 
 HOSPES := target/debug/hospes
-PLUGINS := filetype classify iris lenet foreign echo semantic-search parrot parrot-next herald herald-next vad flower-python flower-js flower-c
+PLUGINS := filetype classify iris lenet foreign echo semantic-search parrot parrot-next chat herald herald-next vad flower-python flower-js flower-c
 ORACLE := target/oracle/bin/python
 PICTURES := target/samples/pictures
 SPEECH := target/samples/speech

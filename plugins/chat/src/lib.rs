@@ -1,4 +1,5 @@
-//! Converses with SmolLM2-135M-Instruct. The SDK does all of it: this says which model speaks, and how it chooses its words.
+//! Converses with the language model that it is packed with: `hospes pack MODEL --guest`. The SDK does all of it. This says how the
+//! model chooses its words, and what begins and ends its texts: as SmolLM2-135M-Instruct has it.
 
 use hospes_sdk::chat::Assistant;
 use hospes_sdk::language::Sampling;
@@ -7,7 +8,8 @@ use hospes_sdk::language::Sampling;
 struct Chat;
 
 impl Assistant for Chat {
-    const MODEL: &'static str = "smollm2";
+    // As `hospes pack` names it.
+    const MODEL: &'static str = "model";
     const BEGIN_AND_END: (&'static str, &'static str) = ("<|im_start|>", "<|im_end|>");
 
     // As the model's authors recommend.
