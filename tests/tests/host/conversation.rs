@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use hospes::agreement::events::{Actor, Change, Reason};
 use hospes::id::Digest;
 use hospes::outcome::Spoken;
-use hospes::receipt::Receipt;
+use hospes::receipt::ReceiptProof;
 use serde_json::{Value, json};
 use system_tests::scene::Scene;
 use system_tests::talk::events;
@@ -41,13 +41,24 @@ fn france(scene: &Scene, more: &Value) -> Reply {
     ask(scene, &scene.zoe, "What is the capital of France?", more)
 }
 
-/// The receipts under an agreement, newest first.
-fn receipts(scene: &Scene, agreement: &Digest) -> Vec<Receipt> {
-    scene.host.host().receipts.log().under(agreement, None, 100).expect("readable")
+/// The calls with receipts under an agreement, newest first.
+fn receipts(scene: &Scene, party: &Party, agreement: &Digest) -> Vec<String> {
+    let path = format!("/api/receipts?agreement={agreement}&limit=100");
+    let listed = scene.host.get(&path).bearer(&party.api_key).send().ok().json();
+    let listed = listed["receipts"].as_array().expect("a list");
+    listed.iter().map(|one| one["call"].as_str().expect("text").to_owned()).collect()
+}
+
+/// The tokens that a receipt states.
+fn spoken(scene: &Scene, party: &Party, call: &str) -> Option<Spoken> {
+    let proof = scene.host.get(&format!("/api/receipts/{call}")).bearer(&party.api_key);
+    let proof = ReceiptProof::parse(&proof.send().ok().body).expect("a proof");
+    proof.verify(&scene.host.host().party()).expect("genuine").get().spoken
 }
 
 fn newest(scene: &Scene, agreement: &Digest) -> Spoken {
-    receipts(scene, agreement)[0].spoken.expect("it spoke")
+    let calls = receipts(scene, &scene.zoe, agreement);
+    spoken(scene, &scene.zoe, &calls[0]).expect("it spoke")
 }
 
 /// One host for all of it, because loading takes longer than most.
@@ -138,7 +149,7 @@ fn a_suspension_forgets_beginnings(scene: &Scene, agreement: &Digest) {
 }
 
 fn whoever_leaves_pays_for_what_was_sent(scene: &Scene, agreement: &Digest) {
-    let before = receipts(scene, agreement).len();
+    let before = receipts(scene, &scene.zoe, agreement).len();
     let body = body("Tell me a long story.", &json!({"stream": true, "max_tokens": 400}));
     let body = body.to_string();
     let mut stream = TcpStream::connect(scene.host.address()).expect("it listens");
@@ -153,7 +164,7 @@ fn whoever_leaves_pays_for_what_was_sent(scene: &Scene, agreement: &Digest) {
     // Dropping what is left of the response closes the connection.
     assert_eq!(deltas.take(4).count(), 4, "the role, and three pieces");
     let left = Instant::now();
-    while receipts(scene, agreement).len() == before {
+    while receipts(scene, &scene.zoe, agreement).len() == before {
         assert!(left.elapsed() < SOON, "no receipt");
         std::thread::sleep(Duration::from_millis(20));
     }
@@ -179,7 +190,8 @@ fn a_quota_of_tokens_is_never_exceeded(scene: &Scene) {
         "{:?}",
         replies.iter().map(|r| r.text()).collect::<Vec<_>>()
     );
-    let spoken = receipts(scene, &agreement).into_iter().filter_map(|receipt| receipt.spoken);
+    let calls = receipts(scene, &yan, &agreement);
+    let spoken = calls.iter().filter_map(|call| spoken(scene, &yan, call));
     let all: u64 = spoken.map(|spoken| spoken.prompt + spoken.completion).sum();
     assert!((1..=150).contains(&all), "{all}");
     let listed = scene.host.get("/api/agreements").bearer(&yan.api_key).send().ok().json();

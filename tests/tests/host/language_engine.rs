@@ -244,8 +244,10 @@ async fn grammars_hold(speaker: &Speaker) {
     let schema = r#"{"type":"array","items":{"type":"integer"},"uniqueItems":true}"#;
     let grammar = Some(Grammar::JsonSchema(schema.into()));
     let how = Sampling { grammar, ..Sampling::default() };
-    let pieces = sequence.generate(how, until(80), Budget::of(1000)).await.expect("asked");
-    let failure = whole(pieces).await.2.expect_err("it cannot do that");
+    let budget = Budget::of(1000);
+    let refused = sequence.generate(how, until(80), Arc::clone(&budget)).await;
+    let failure = refused.err().expect("it cannot do that");
+    assert!(budget.take(1000), "nothing was taken");
     assert_eq!(failure.why, Refusal::BadGrammar);
     assert!(failure.text.contains("uniqueItems"), "{failure}");
 }
@@ -319,8 +321,7 @@ async fn what_is_no_decoder_is_refused_before_a_process_starts() {
     let inference = inference().await;
     let publisher = || "acme".parse().expect("a name");
     let mut bytes = std::fs::read(decoder(Quantise::Q8)).expect("readable");
-    for (what, expected) in [("\"layers\": 30", "\"layers\": 31"), ("\"heads\": 9", "\"heads\": 8")]
-    {
+    for (what, expected) in [("\"layers\":30", "\"layers\":31"), ("\"heads\":9", "\"heads\":8")] {
         // The header has its quotes escaped.
         let [from, to] = [what, expected].map(|text| text.replace('"', "\\\""));
         let at = bytes.windows(from.len()).position(|window| window == from.as_bytes());
