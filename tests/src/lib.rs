@@ -17,6 +17,7 @@ mod reference;
 pub mod scene;
 pub mod siege;
 mod siege_http2;
+pub mod smollm2;
 pub mod talk;
 pub mod tenants;
 mod vectors;

@@ -13,7 +13,6 @@ use hospes::host::inference_settings;
 use hospes::inference::{
     ArtefactSettings, Call, Graph, Inference, ModelSource, Placement, Settings,
 };
-use hospes::onnx::model::{self as onnx, ElementType, Node, Size, ValueInfo};
 use hospes::tensor::{DataType, Tensor};
 use system_tests::{HostProcess, TestHost, identity, workspace};
 

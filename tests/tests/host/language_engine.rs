@@ -1,19 +1,20 @@
 //! The language engine with a real model, SmolLM2-135M-Instruct: known answers, many sequences at once, budgets, ends.
 
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use hospes::checkpoint::Quantise;
 use hospes::config::Config;
 use hospes::host::inference_settings;
 use hospes::inference::{
     Call, Caller, Inference, LoadError, ModelSource, Pieces, PrefixScope, Sequence, Speaker, Tokens,
 };
 use hospes::language::{Failure, Finish, Grammar, Part, Piece, Refusal, Sampling, Totals, Until};
-use system_tests::{HostProcess, TestHost, built};
+use system_tests::smollm2::decoder;
+use system_tests::{HostProcess, TestHost};
 
 /// A budget.
 struct Budget {
@@ -45,12 +46,8 @@ async fn inference() -> Inference {
     Inference::start(inference_settings(&config)).await.expect("starts")
 }
 
-fn file(kind: &str) -> PathBuf {
-    built(&format!("samples/language/smollm2-{kind}.decoder"))
-}
-
-async fn speaker(inference: &Inference, kind: &str) -> Speaker {
-    let bytes = Bytes::from(std::fs::read(file(kind)).expect("readable"));
+async fn speaker(inference: &Inference, quantise: Quantise) -> Speaker {
+    let bytes = Bytes::from(std::fs::read(decoder(quantise)).expect("readable"));
     let source = ModelSource::in_memory("acme".parse().expect("a name"), bytes);
     inference.load_decoder(source).await.expect("it loads")
 }
@@ -122,7 +119,7 @@ async fn greedy(sequence: &mut Sequence, tokens: u32) -> (String, Vec<u32>, Tota
 #[tokio::test(flavor = "multi_thread")]
 async fn in_32_bits_it_knows_the_capital_of_france() {
     let inference = inference().await;
-    let speaker = speaker(&inference, "f32").await;
+    let speaker = speaker(&inference, Quantise::F32).await;
     let prompt = question("What is the capital of France?");
     assert_eq!(speaker.count(call(1), prompt.clone()).await, Ok(37));
     let mut sequence = prompted(&speaker, 1, prompt).await;
@@ -137,7 +134,7 @@ async fn in_32_bits_it_knows_the_capital_of_france() {
 #[tokio::test(flavor = "multi_thread")]
 async fn in_8_bits_it_says_what_is_known_alone_and_beside_others_and_never_beyond_a_budget() {
     let inference = inference().await;
-    let speaker = speaker(&inference, "q8").await;
+    let speaker = speaker(&inference, Quantise::Q8).await;
     known_tokens(&speaker).await;
     many_at_once(&speaker).await;
     a_budget_is_never_exceeded(&speaker).await;
@@ -247,8 +244,10 @@ async fn grammars_hold(speaker: &Speaker) {
     let schema = r#"{"type":"array","items":{"type":"integer"},"uniqueItems":true}"#;
     let grammar = Some(Grammar::JsonSchema(schema.into()));
     let how = Sampling { grammar, ..Sampling::default() };
-    let pieces = sequence.generate(how, until(80), Budget::of(1000)).await.expect("asked");
-    let failure = whole(pieces).await.2.expect_err("it cannot do that");
+    let budget = Budget::of(1000);
+    let refused = sequence.generate(how, until(80), Arc::clone(&budget)).await;
+    let failure = refused.err().expect("it cannot do that");
+    assert!(budget.take(1000), "nothing was taken");
     assert_eq!(failure.why, Refusal::BadGrammar);
     assert!(failure.text.contains("uniqueItems"), "{failure}");
 }
@@ -321,9 +320,8 @@ async fn a_killed_process_fails_its_sequences_and_another_starts(speaker: &Speak
 async fn what_is_no_decoder_is_refused_before_a_process_starts() {
     let inference = inference().await;
     let publisher = || "acme".parse().expect("a name");
-    let mut bytes = std::fs::read(file("q8")).expect("readable");
-    for (what, expected) in [("\"layers\": 30", "\"layers\": 31"), ("\"heads\": 9", "\"heads\": 8")]
-    {
+    let mut bytes = std::fs::read(decoder(Quantise::Q8)).expect("readable");
+    for (what, expected) in [("\"layers\":30", "\"layers\":31"), ("\"heads\":9", "\"heads\":8")] {
         // The header has its quotes escaped.
         let [from, to] = [what, expected].map(|text| text.replace('"', "\\\""));
         let at = bytes.windows(from.len()).position(|window| window == from.as_bytes());
@@ -344,14 +342,14 @@ async fn what_is_no_decoder_is_refused_before_a_process_starts() {
 #[ignore = "measures"]
 async fn tokens_a_second() {
     let inference = inference().await;
-    for kind in ["q8", "f32"] {
+    for kind in [Quantise::Q8, Quantise::F32] {
         let speaker = speaker(&inference, kind).await;
         let began = Instant::now();
         let long: String = "The quick brown fox jumps over the lazy dog. ".repeat(13);
         let sequence = prompted(&speaker, 0, vec![text(&long)]).await;
         let tokens = sequence.totals().prompt;
         let prefill = f64::from(tokens) / began.elapsed().as_secs_f64();
-        let mut told = format!("{kind}: prefill of {tokens}: {prefill:.0}");
+        let mut told = format!("{kind:?}: prefill of {tokens}: {prefill:.0}");
         drop(sequence);
         for count in [1_u64, 8, 16] {
             let mut all = Vec::new();

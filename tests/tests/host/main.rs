@@ -20,6 +20,7 @@ mod cli;
 mod clients;
 mod conformance;
 mod connections;
+mod conversation;
 mod converted;
 mod converted_weights;
 mod crash;

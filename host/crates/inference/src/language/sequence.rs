@@ -136,7 +136,7 @@ impl Sequence {
     /// Generates text. Tokens are taken from `tokens` a few at a time, ahead of computing them.
     ///
     /// # Errors
-    /// [`Failure`] if it cannot begin. What is wrong with the settings is the first piece.
+    /// [`Failure`] if it cannot begin. It has begun when there is a first piece, so that what is wrong with the settings is known by then.
     pub async fn generate(
         &mut self,
         how: Sampling,
@@ -149,6 +149,7 @@ impl Sequence {
             running: Arc::clone(&self.running),
             job,
             news: None,
+            first: None,
             tokens,
             totals: self.totals.clone(),
             max,
@@ -167,7 +168,20 @@ impl Sequence {
         let ask = Ask::Generate { job, sequence, tokens: granted, seed };
         let caller = self.call.caller.number;
         pieces.news = Some(self.running.generate(caller, job, ask)?);
-        Ok(pieces)
+        match pieces.hear().await {
+            Some(News::End(Err(failure))) => {
+                pieces.settle();
+                Err(failure)
+            }
+            None => {
+                pieces.settle();
+                Err(self.running.lost())
+            }
+            first => {
+                pieces.first = first;
+                Ok(pieces)
+            }
+        }
     }
 
     /// The likeliest next tokens.
@@ -234,6 +248,8 @@ pub struct Pieces {
     running: Arc<Running>,
     job: u64,
     news: Option<mpsc::Receiver<News>>,
+    /// What came when it began.
+    first: Option<News>,
     tokens: Arc<dyn Tokens>,
     totals: Shared,
     max: u32,
@@ -252,11 +268,7 @@ impl Pieces {
             return None;
         }
         self.grant();
-        let news = match &mut self.news {
-            Some(news) => news.recv().await,
-            None => None,
-        };
-        match news {
+        match self.hear().await {
             Some(News::Piece(piece)) => {
                 // More than was granted is not counted: the process cannot spend what is not its own.
                 let tokens = piece.tokens.min(self.granted - self.used);
@@ -280,6 +292,15 @@ impl Pieces {
                 self.settle();
                 Some(Err(self.running.lost()))
             }
+        }
+    }
+
+    /// The next news. Cancel-safe.
+    async fn hear(&mut self) -> Option<News> {
+        match (self.first.take(), &mut self.news) {
+            (Some(first), _) => Some(first),
+            (None, Some(news)) => news.recv().await,
+            (None, None) => None,
         }
     }
 
