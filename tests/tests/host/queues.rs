@@ -148,7 +148,7 @@ fn a_call_whose_caller_leaves_before_it_has_a_sandbox_is_dropped_and_not_counted
 #[test]
 fn publishing_says_whether_a_model_s_calls_are_joined_and_joined_calls_have_their_own_answers() {
     let scene = Tenants::new(|config| config.inference.threads = 1.try_into().expect("not zero"));
-    let published = scene.host.try_publish(&scene.acme, &plugin("iris"));
+    let published = scene.host.try_publish(&scene.acme, &scene.acme.sign(&plugin("iris")));
     assert_eq!(published.status, 201, "{}", published.text());
     let tried = published.json()["models"][0].clone();
     println!("iris: {tried}");

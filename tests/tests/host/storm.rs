@@ -47,7 +47,7 @@ fn seeds() -> Vec<Seed> {
     let simple = json!({"id": "7", "inputs": [
         {"name": "INPUT0", "shape": [1, 16], "datatype": "INT32", "data": row},
         {"name": "INPUT1", "shape": [1, 16], "datatype": "INT32", "data": [row]},
-    ], "outputs": [{"name": "OUTPUT0", "parameters": {"classification": 3, "binary_data": false}}], "parameters": {"timeout": 1000000}})
+    ], "outputs": [{"name": "OUTPUT0", "parameters": {"classification": 3, "binary_data": false}}], "parameters": {"timeout": 60000000}})
     .to_string();
     let mut seeds = vec![
         seed("/v2/models/simple/infer", "", simple.as_bytes()),
@@ -115,6 +115,9 @@ fn exchange(stream: &mut TcpStream, request: &[u8]) -> Option<(u16, Vec<u8>)> {
     }
 }
 
+/// What an answer says to ask for if it has no form in JSON.
+const BINARY_DATA: &[u8] = b"ask for it with 'binary_data'";
+
 fn storm(address: SocketAddr, key: &str, seeds: &[Seed], requests: usize, seed: u64) -> [usize; 3] {
     let mut chance = Chance(seed);
     let connect = || {
@@ -160,7 +163,11 @@ fn storm(address: SocketAddr, key: &str, seeds: &[Seed], requests: usize, seed: 
                         String::from_utf8_lossy(&request)
                     )
                 };
-                assert!(status == 200 || (400..500).contains(&status), "{}", shown());
+                // Bytes that are not text come back from a model that repeats them, and JSON has no form for them.
+                let has_no_form = status == 502
+                    && answer.windows(BINARY_DATA.len()).any(|part| part == BINARY_DATA);
+                let is_right = status == 200 || (400..500).contains(&status) || has_no_form;
+                assert!(is_right, "{}", shown());
                 assert!(status == 200 || !answer.is_empty() || !intact, "{}", shown());
                 counts[usize::from(status != 200)] += 1;
             }

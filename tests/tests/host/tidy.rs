@@ -34,7 +34,9 @@ const HOMES: [(&str, &[&str]); 17] = [
         "unsafe {",
         &[
             "confine/kernel.rs",
+            "inference/backend/onnxruntime/decoding.rs",
             "inference/backend/onnxruntime/strings.rs",
+            "inference/language/mapped.rs",
             "sandbox/cache.rs",
             "sandbox/canonical",
             "sandbox/instance.rs",
