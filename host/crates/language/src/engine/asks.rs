@@ -21,12 +21,12 @@ impl<F: Forward> Engine<F> {
                 self.preparing.insert(job, sequence);
             }
             Event::Prepared(prepared) => self.prepared(prepared),
-            Event::Ask(ask) => self.ask(ask),
+            Event::Ask(ask) => self.ask(&ask),
         }
     }
 
-    fn ask(&mut self, ask: Ask) {
-        match ask {
+    fn ask(&mut self, ask: &Ask) {
+        match *ask {
             Ask::Open { job, sequence, caller, weight, scope, left_nanos } => {
                 let opened = self.open(sequence, (caller, weight), scope, left_nanos);
                 self.done(job, opened.map(|()| Answer::Nothing));
@@ -91,7 +91,7 @@ impl<F: Forward> Engine<F> {
         }
         match prepared {
             Prepared::Append { sequence, tokens, .. } => {
-                let appended = tokens.and_then(|tokens| self.append(sequence, tokens));
+                let appended = tokens.and_then(|tokens| self.append(sequence, &tokens));
                 self.done(job, appended.map(Answer::Count));
             }
             Prepared::Generate { sequence, generation, .. } => {
@@ -115,14 +115,14 @@ impl<F: Forward> Engine<F> {
         }
     }
 
-    fn append(&mut self, id: u32, tokens: Vec<u32>) -> Result<u32, Failure> {
+    fn append(&mut self, id: u32, tokens: &[u32]) -> Result<u32, Failure> {
         let length = self.forward.cache().shape().length;
         let sequence = self.idle(id)?;
         let total = sequence.tokens.len() + sequence.appended.len() + tokens.len();
         if total > length {
             return Err(too_long(total, length));
         }
-        sequence.appended.extend(&tokens);
+        sequence.appended.extend(tokens);
         Ok(tokens.len() as u32)
     }
 
