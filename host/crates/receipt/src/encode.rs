@@ -119,6 +119,12 @@ fn write(receipt: &Receipt, cbor: &mut Encoder<&mut Vec<u8>>) -> Written {
     let absent = present.iter().filter(|present| !**present).count() as u64;
     let unspoken = if receipt.spoken.is_some() { 0 } else { SPOKEN };
     cbor.map(MEMBERS_MAX - absent - unspoken)?;
+    write_call(receipt, cbor)?;
+    write_figures(receipt, cbor)
+}
+
+/// Who called what under which agreement.
+fn write_call(receipt: &Receipt, cbor: &mut Encoder<&mut Vec<u8>>) -> Written {
     cbor.u8(member::VERSION)?.u8(VERSION)?;
     cbor.u8(member::CALL)?.bytes(receipt.call.as_bytes())?;
     cbor.u8(member::AT)?.i64(receipt.at.as_microsecond())?;
@@ -148,6 +154,11 @@ fn write(receipt: &Receipt, cbor: &mut Encoder<&mut Vec<u8>>) -> Written {
             cbor.u8(member)?.u64(value)?;
         }
     }
+    Ok(())
+}
+
+/// What went in and came out, and what it took.
+fn write_figures(receipt: &Receipt, cbor: &mut Encoder<&mut Vec<u8>>) -> Written {
     cbor.u8(member::INPUT)?.bytes(receipt.input.as_bytes())?;
     cbor.u8(member::INPUT_BYTES)?.u64(receipt.input_bytes)?;
     if let Some(output) = &receipt.output {
