@@ -138,16 +138,9 @@ fn write(receipt: &Receipt, cbor: &mut Encoder<&mut Vec<u8>>) -> Written {
     write_model(&receipt.model, cbor)?;
     cbor.u8(member::BUNDLE)?.bytes(receipt.bundle.as_bytes())?;
     cbor.u8(member::FUNCTION)?.str(receipt.function.as_str())?;
-    let optional = [
-        (member::RULE, receipt.rule.map(u64::from)),
-        (member::USED, receipt.used),
-        (member::MAX, receipt.max),
-    ];
-    for (member, value) in optional {
-        if let Some(value) = value {
-            cbor.u8(member)?.u64(value)?;
-        }
-    }
+    let (rule, used) = (receipt.rule.map(u64::from), receipt.used);
+    let counts = [(member::RULE, rule), (member::USED, used), (member::MAX, receipt.max)];
+    write_numbers(counts, cbor)?;
     cbor.u8(member::INPUT)?.bytes(receipt.input.as_bytes())?;
     cbor.u8(member::INPUT_BYTES)?.u64(receipt.input_bytes)?;
     if let Some(output) = &receipt.output {
@@ -159,16 +152,9 @@ fn write(receipt: &Receipt, cbor: &mut Encoder<&mut Vec<u8>>) -> Written {
     write_result(&receipt.result, cbor)?;
     cbor.u8(member::SEQUENCE)?.u64(receipt.sequence)?;
     cbor.u8(member::PREVIOUS)?.bytes(receipt.previous.as_bytes())?;
-    let optional = [
-        (member::ROWS, receipt.rows),
-        (member::TOKENS, receipt.tokens),
-        (member::PRICE, receipt.price),
-    ];
-    for (member, value) in optional {
-        if let Some(value) = value {
-            cbor.u8(member)?.u64(value)?;
-        }
-    }
+    let (rows, tokens) = (receipt.rows, receipt.tokens);
+    let metered = [(member::ROWS, rows), (member::TOKENS, tokens), (member::PRICE, receipt.price)];
+    write_numbers(metered, cbor)?;
     if let Some(purpose) = &receipt.purpose {
         cbor.u8(member::PURPOSE)?.str(purpose)?;
     }
@@ -176,6 +162,16 @@ fn write(receipt: &Receipt, cbor: &mut Encoder<&mut Vec<u8>>) -> Written {
         cbor.u8(member::PROMPT_TOKENS)?.u64(prompt)?;
         cbor.u8(member::CACHED_TOKENS)?.u64(cached)?;
         cbor.u8(member::COMPLETION_TOKENS)?.u64(completion)?;
+    }
+    Ok(())
+}
+
+/// Those that are there.
+fn write_numbers(numbers: [(u8, Option<u64>); 3], cbor: &mut Encoder<&mut Vec<u8>>) -> Written {
+    for (member, number) in numbers {
+        if let Some(number) = number {
+            cbor.u8(member)?.u64(number)?;
+        }
     }
     Ok(())
 }
