@@ -31,7 +31,7 @@ impl Worker {
         let (work, control) = (End::from(work), End::from(control));
         let done = match self.role {
             Role::Inference => inference::worker::run(work, control).map_err(text),
-            Role::Language => inference::language::worker::run(work, control).map_err(text),
+            Role::Language => inference::language::worker::run(work, &control).map_err(text),
             Role::Compile => sandbox::compiling::run(&work, &control).map_err(text),
         };
         match done {

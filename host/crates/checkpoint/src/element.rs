@@ -102,7 +102,7 @@ impl Element {
                 Self::F32 => out.extend(block.first_chunk().map(|four| f32::from_le_bytes(*four))),
                 Self::F16 => out.extend(half(block)),
                 Self::BF16 => {
-                    out.extend(block.first_chunk().map(|two| bf16::from_le_bytes(*two).to_f32()))
+                    out.extend(block.first_chunk().map(|two| bf16::from_le_bytes(*two).to_f32()));
                 }
                 Self::Q4_0 | Self::Q8_0 => {
                     if let Some((scale, codes)) = self.codes(block) {

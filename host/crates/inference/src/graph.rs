@@ -117,7 +117,7 @@ pub(super) struct Known {
 }
 
 enum Place {
-    Remote(RemoteModel),
+    Remote(Box<RemoteModel>),
     /// `bounded` means that input values cannot make the model slow.
     Here {
         work: Arc<Work>,
@@ -136,7 +136,7 @@ struct Work {
 impl Graph {
     /// A model that runs in a worker process.
     pub(super) fn remote(model: RemoteModel, known: Known) -> Self {
-        Self { place: Place::Remote(model), known, paces: Paces::default(), room: None }
+        Self { place: Place::Remote(Box::new(model)), known, paces: Paces::default(), room: None }
     }
 
     /// A model that runs in this process.

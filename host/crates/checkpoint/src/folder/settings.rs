@@ -49,7 +49,7 @@ struct Rope {
     original_max_position_embeddings: Option<u32>,
 }
 
-fn unsupported<T>(key: &str, value: impl ToString) -> Result<T, CheckpointError> {
+fn unsupported<T>(key: &str, value: &(impl ToString + ?Sized)) -> Result<T, CheckpointError> {
     let (key, value) = (key.to_owned(), value.to_string());
     Err(CheckpointError::Unsupported { key, value, hint: "" })
 }
@@ -119,10 +119,10 @@ impl Settings {
             Some(other) => return unsupported("hidden_act", other),
         }
         if self.mlp_bias == Some(true) {
-            return unsupported("mlp_bias", true);
+            return unsupported("mlp_bias", &true);
         }
         if let Some(factor) = self.partial_rotary_factor.filter(|factor| *factor != 1.0) {
-            return unsupported("partial_rotary_factor", factor);
+            return unsupported("partial_rotary_factor", &factor);
         }
         if let Some(quantised) = &self.quantization_config {
             let method = quantised.get("quant_method").and_then(Value::as_str);

@@ -53,7 +53,7 @@ pub(super) enum Report {
 ///
 /// # Errors
 /// [`WorkerError`].
-pub fn run(work: End, control: End) -> Result<(), WorkerError> {
+pub fn run(work: End, control: &End) -> Result<(), WorkerError> {
     let mut buffer = Buffer::default();
     let Some(Received { message: Order::Setup { version, limits, libraries }, file: None }) =
         control.receive(&mut buffer)?
@@ -81,7 +81,7 @@ pub fn run(work: End, control: End) -> Result<(), WorkerError> {
     });
     match loaded {
         Ok(loaded) => {
-            start(Arc::new(work), loaded)?;
+            start(&Arc::new(work), loaded)?;
             start_no_more_threads();
             control.send(&Report::Loaded(Ok(())), None)?;
         }
@@ -109,7 +109,7 @@ fn load(
     Ok((Loaded::new(runtime, &decoder, plan::rows(config))?, Arc::new(text)))
 }
 
-fn start(work: Arc<End>, (mut loaded, text): (Loaded, Arc<Text>)) -> Result<(), WorkerError> {
+fn start(work: &Arc<End>, (mut loaded, text): (Loaded, Arc<Text>)) -> Result<(), WorkerError> {
     let (news, taken) = mpsc::sync_channel::<Event>(NEWS_MAX);
     // As many as there are jobs: the host limits those.
     let (tasks, prepared) = mpsc::channel::<Task>();
@@ -124,10 +124,10 @@ fn start(work: Arc<End>, (mut loaded, text): (Loaded, Arc<Text>)) -> Result<(), 
     };
     let length = loaded.cache().shape().length;
     let preparer = Preparer::new(Arc::clone(&text), length);
-    let teller = Arc::clone(&work);
-    let (to_engine, to_host) = (news.clone(), Arc::clone(&work));
+    let teller = Arc::clone(work);
+    let (to_engine, to_host) = (news.clone(), Arc::clone(work));
     spawn("text", Box::new(move || prepare(&preparer, &prepared, &to_engine, &to_host)))?;
-    let listener = Arc::clone(&work);
+    let listener = Arc::clone(work);
     spawn("listen", Box::new(move || listen(&listener, &news, &tasks)))?;
     let engine = Engine::new(loaded, text, plan::settings(), move |told| tell(&teller, &told));
     spawn("engine", Box::new(move || compute(engine, &taken)))

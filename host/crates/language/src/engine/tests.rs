@@ -35,7 +35,8 @@ impl Forward for Hashing {
         let width = tokens.len() / before.len();
         self.steps.lock().expect("sound").push((before.len(), width));
         let size = self.cache.shape().token();
-        (answers.logits.clear(), answers.hidden.clear());
+        answers.logits.clear();
+        answers.hidden.clear();
         for (row, before) in before.iter().enumerate() {
             let new = &tokens[row * width..(row + 1) * width];
             for (at, token) in new.iter().enumerate() {
@@ -70,6 +71,9 @@ struct Driven {
 fn settings() -> Settings {
     Settings { chunk: 32, prefix_bytes_max: 1 << 20, saved_bytes_max: 1 << 24, sequences_max: 64 }
 }
+
+/// The text, tokens and end of a generation so far.
+type Said = (String, u32, Option<Result<(u32, Finish), Failure>>);
 
 impl Driven {
     fn new(rows: usize, settings: Settings) -> Self {
@@ -143,8 +147,8 @@ impl Driven {
     }
 
     /// The text, tokens and end of each generation so far.
-    fn texts(&mut self) -> HashMap<u64, (String, u32, Option<Result<(u32, Finish), Failure>>)> {
-        let mut texts: HashMap<u64, (String, u32, Option<_>)> = HashMap::new();
+    fn texts(&mut self) -> HashMap<u64, Said> {
+        let mut texts: HashMap<u64, Said> = HashMap::new();
         for news in self.told.try_iter() {
             match news {
                 Tell::Piece { job, piece } => {
