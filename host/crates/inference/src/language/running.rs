@@ -349,9 +349,12 @@ impl Watching {
     }
 }
 
+/// How long a process that has closed its connection may take to end. A busy machine takes a while to free what it has mapped.
+const END_GRACE: Duration = Duration::from_secs(1);
+
 /// How a process ended that has closed its connection, or else is killed.
 async fn end_of(mut process: Process) -> String {
-    let by_itself = tokio::time::timeout(Duration::from_millis(50), process.wait()).await;
+    let by_itself = tokio::time::timeout(END_GRACE, process.wait()).await;
     match by_itself {
         Ok(status) => ending(&process, &status),
         Err(_elapsed) => {
