@@ -211,7 +211,7 @@ mod tests {
     use super::*;
 
     fn problem(text: &str) -> serde_json::Value {
-        let refusal = RefusalJson(json!(text).to_string().into_bytes().into());
+        let refusal = RefusalJson(json!(text).to_string().into_bytes());
         error_json(&Said::Code.problem(&refusal))["error"].clone()
     }
 

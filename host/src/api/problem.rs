@@ -187,7 +187,7 @@ const UNAVAILABLE_RETRY: Duration = Duration::from_secs(5);
 pub struct Problem {
     kind: ProblemKind,
     detail: String,
-    extensions: Map<String, Value>,
+    extensions: Box<Map<String, Value>>,
     retry_after: Option<Duration>,
     headers: Box<HeaderMap>,
 }
@@ -198,7 +198,7 @@ impl Problem {
         Self {
             kind,
             detail: detail.into(),
-            extensions: Map::new(),
+            extensions: Box::default(),
             retry_after: None,
             headers: Box::default(),
         }
