@@ -281,7 +281,7 @@ impl Problem {
             title: title.to_owned(),
             status: status.as_u16(),
             detail: self.detail.clone(),
-            more: self.extensions.clone().into_iter().collect(),
+            more: (*self.extensions).clone().into_iter().collect(),
         };
         serde_json::to_value(problem).expect("invariant: a problem is an object")
     }
