@@ -1,4 +1,8 @@
 //! Models in the form that ONNX Runtime maps: little memory, the same answers, and never anybody else's.
+#![allow(
+    clippy::print_stdout,
+    reason = "figures are for whoever runs it, and requests are written in place"
+)]
 
 use std::fs;
 use std::num::NonZeroUsize;

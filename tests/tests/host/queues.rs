@@ -1,5 +1,10 @@
 //! What waits: its order, its deadline, and who has left. Also what a quiet account notices of one
 //! that floods the same models.
+#![allow(
+    clippy::print_stdout,
+    clippy::needless_pass_by_value,
+    reason = "figures are for whoever runs it, and requests are written in place"
+)]
 
 use std::io::Write as _;
 use std::net::TcpStream;
